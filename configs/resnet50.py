@@ -1,0 +1,31 @@
+"""ResNet-50 v1.5 on ImageNet with the 90-epoch recipe of NVIDIA's examples.
+
+Paper: https://arxiv.org/abs/1512.03385. Recipe: NVIDIA DeepLearningExamples, ConvNets, ResNet-50 v1.5.
+
+  python scripts/prepare_data.py imagenet2012 --manual_dir=DIR-WITH-THE-TWO-TARS   # once
+  python train.py --config=configs/resnet50.py --workdir=runs/resnet50
+
+Published: 77.1 % top-1 (one centre crop, 90 epochs). Not trained here on the full set.
+"""
+
+from configs import common
+
+
+def get_config():
+    config = common.get_config()
+    config.batch_size = 256
+    config.total_epochs = 90.0
+    config.label_smoothing = 0.1
+
+    config.input.source = "tfds:imagenet2012"
+    config.input.crop = "random_resized"
+
+    config.optimizer.learning_rate = 0.256  # per 256 images
+    config.optimizer.momentum = 0.875
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup_epochs = 5.0
+    config.optimizer.weight_decay = 1 / 32768
+    config.optimizer.decay = "kernels"  # not BatchNorm
+
+    config.model = common.resnet(depth=50, num_classes=1000)
+    return config

@@ -1,0 +1,81 @@
+"""From an encoded file to the pixels that a network sees, on the host, uint8.
+
+Training decodes fast (libjpeg-turbo's fast DCT and upsampling) and resizes with OpenCV; evaluation
+decodes exactly and resizes with Pillow, as the people did whose weights are published. Both
+release the GIL, so reading threads run side by side.
+"""
+
+import io
+import math
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+cv2.setNumThreads(0)  # the reading threads are the parallelism
+
+
+def decode(encoded: bytes, exact: bool) -> np.ndarray:
+    """Returns the image as uint8 RGB [height, width, 3].
+
+    Raises:
+      ValueError, OSError: it cannot be decoded, or a part of it is missing.
+    """
+    if encoded[:2] == b"\xff\xd8":
+        if b"\xff\xd9" not in encoded[-1024:]:
+            raise ValueError("the JPEG file is cut off")
+        if simplejpeg.decode_jpeg_header(encoded, strict=False)[2] not in ("CMYK", "YCCK"):
+            return simplejpeg.decode_jpeg(
+                encoded, fastdct=not exact, fastupsample=not exact, strict=False
+            )
+    with Image.open(io.BytesIO(encoded)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def random_resized_box(rng: np.random.Generator, height: int, width: int, min_area: float):
+    """Draws a box (top, left, height, width) of random area and aspect ratio.
+
+    Szegedy et al., arXiv:1409.4842, section 6: area 8 % to 100 %, aspect ratio 3/4 to 4/3. Ten
+    draws, then the largest centred box with an allowed aspect ratio.
+    """
+    for _ in range(10):
+        area = height * width * rng.uniform(min_area, 1.0)
+        aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return rng.integers(height - h + 1), rng.integers(width - w + 1), h, w
+    w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def scale_jitter_box(rng: np.random.Generator, height: int, width: int, size: int, scales):
+    """Draws the box that a crop of `size` is, once the shorter side has a random length of `scales`.
+
+    Simonyan and Zisserman, arXiv:1409.1556, section 3.1; He et al., arXiv:1512.03385, section 3.4.
+    """
+    shorter = min(height, width)
+    side = min(shorter, round(size * shorter / rng.integers(scales[0], scales[1] + 1)))
+    return rng.integers(height - side + 1), rng.integers(width - side + 1), side, side
+
+
+def crop(image: np.ndarray, box, size: int) -> np.ndarray:
+    """Cuts the box (top, left, height, width) out of `image` and resizes it to `size` x `size`."""
+    top, left, height, width = box
+    part = image[top : top + height, left : left + width]
+    shrinks = height > size and width > size
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(part, (size, size), interpolation=method)
+
+
+def center(image: np.ndarray, resize: int, size: int) -> np.ndarray:
+    """Resizes the shorter side to `resize` pixels and cuts out the central `size` x `size`."""
+    height, width = image.shape[:2]
+    if min(height, width) != resize:
+        scale = resize / min(height, width)
+        height, width = max(resize, int(height * scale)), max(resize, int(width * scale))
+        image = np.asarray(
+            Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        )
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    return image[top : top + size, left : left + size]

@@ -1,0 +1,230 @@
+"""Iterators of host-local batches.
+
+A training batch is a pure function of (seed, step): image number j of step s is number
+s * batch_size + j of an endless sequence that goes through the set in a new order each epoch. So a
+run resumes at any step without a saved iterator, and processes share the work without talking.
+"""
+
+import functools
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grain
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from data import decode
+from data.sources import InMemory
+
+CROPS = ("random_resized", "scale_jitter", "pad", "center")
+
+
+def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
+    """Returns an endless iterator of training batches, from `start_step` on.
+
+    Args:
+      source: what `open_source` returned.
+      config: the `input` section of a config.
+      batch_size: images a step over all processes; a multiple of the number of processes.
+      seed: of the order and the random crops.
+      start_step: the step of the first batch.
+
+    Returns:
+      An iterator of {"image": uint8 [local_batch, H, W, C], "label": int32 [local_batch]}.
+    """
+    if config.crop not in CROPS:
+        raise ValueError(f"input.crop {config.crop!r}: choose one of {', '.join(CROPS)}")
+    source = _maybe_load(source, config)
+    local = batch_size // jax.process_count()
+    first = jax.process_index() * local
+    order = functools.lru_cache(maxsize=4)(
+        lambda epoch: np.random.default_rng([seed, epoch]).permutation(len(source))
+    )
+
+    def index(position: int) -> int:
+        epoch, i = divmod(position, len(source))
+        return order(epoch)[i]
+
+    def positions(step: int):
+        return range(step * batch_size + first, step * batch_size + first + local)
+
+    if isinstance(source, InMemory):
+
+        def batches():
+            step = start_step
+            while True:
+                chosen = np.array([index(p) for p in positions(step)])
+                yield {"image": source.images[chosen], "label": source.labels[chosen]}
+                step += 1
+
+        return batches()
+
+    broken = BrokenImages(config.max_broken_images)
+
+    def example(position: int):
+        rng = np.random.default_rng([seed, position])
+        i = index(position)
+        while True:  # in place of a broken image comes the one after it
+            encoded, label = source[i]
+            try:
+                image = decode.decode(encoded, exact=False)
+            except (ValueError, OSError) as error:
+                broken.add(source.describe(i), error)
+                i = (i + 1) % len(source)
+            else:
+                return train_crop(image, rng, config), label
+
+    def batch(step: int):
+        images, labels = zip(*map(example, positions(step)), strict=True)
+        return {"image": np.stack(images), "label": np.array(labels, np.int32)}
+
+    return _read_ahead(batch, range(start_step, sys.maxsize), _threads(config))
+
+
+def train_crop(image: np.ndarray, rng: np.random.Generator, config) -> np.ndarray:
+    """Cuts and resizes a decoded image to `config.image_size`, as `config.crop` says."""
+    height, width = image.shape[:2]
+    size = config.image_size
+    if config.crop == "random_resized":
+        return decode.crop(
+            image, decode.random_resized_box(rng, height, width, config.min_area), size
+        )
+    if config.crop == "scale_jitter":
+        return decode.crop(
+            image, decode.scale_jitter_box(rng, height, width, size, config.scales), size
+        )
+    return decode.center(image, config.resize, size)
+
+
+def make_eval(source, config, batch_size: int, crops: int = 1):
+    """Returns the batches of one evaluation, as a list-like iterable: each image once.
+
+    All processes get the same number of batches, all batches have one shape; what fills the last
+    ones up, and an image that cannot be decoded, has mask 0.
+
+    Args:
+      source: what `open_source` returned.
+      config: the `input` section of a config.
+      batch_size: images a step over all processes; a multiple of the number of processes.
+      crops: 1 for images of image_size, 10 for larger ones of resize, to be cropped on the device.
+
+    Returns:
+      An iterable of {"image": uint8 [local_batch, H, W, C], "label": int32, "mask": float32}.
+    """
+    if crops not in (1, 10):
+        raise ValueError(f"crops {crops}: choose 1 or 10")
+    if crops == 10 and config.resize <= config.image_size:
+        raise ValueError("10 crops need an input.resize above input.image_size")
+    size = config.image_size if crops == 1 else config.resize
+    source = _maybe_load(source, config, size)
+    local = batch_size // jax.process_count()
+    first = jax.process_index() * local
+    broken = BrokenImages(config.max_broken_images)
+
+    def example(i: int):
+        encoded, label = source[i]
+        if isinstance(encoded, np.ndarray):
+            return encoded, label, 1.0
+        try:
+            return (
+                decode.center(decode.decode(encoded, exact=True), config.resize, size),
+                label,
+                1.0,
+            )
+        except (ValueError, OSError) as error:
+            broken.add(source.describe(i), error)
+            return np.zeros((size, size, 3), np.uint8), label, 0.0
+
+    def batch(number: int):
+        start = number * batch_size + first
+        examples = [example(i) for i in range(start, min(start + local, len(source)))]
+        padding = local - len(examples)
+        if not examples:
+            examples, padding = [(*example(0)[:2], 0.0)], local - 1
+        images, labels, mask = zip(*examples, strict=True)
+        fill = ((0, padding),)
+        return {
+            "image": np.pad(np.stack(images), (*fill, (0, 0), (0, 0), (0, 0))),
+            "label": np.pad(np.array(labels, np.int32), fill),
+            "mask": np.pad(np.array(mask, np.float32), fill),
+        }
+
+    numbers = range(-(-len(source) // batch_size))
+    if isinstance(source, InMemory):
+        return _Repeatable(lambda: map(batch, numbers))
+    return _Repeatable(lambda: _read_ahead(batch, numbers, _threads(config)))
+
+
+class _Repeatable:
+    def __init__(self, make_iterator):
+        self._make_iterator = make_iterator
+
+    def __iter__(self):
+        return iter(self._make_iterator())
+
+
+def _read_ahead(batch, steps: range, threads: int):
+    """Makes batch(step) for each step, in order, a few ahead in `threads` threads."""
+    dataset = grain.MapDataset.range(steps.start, steps.stop).map(batch)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
+    return iter(dataset.to_iter_dataset(options))
+
+
+def load(source, config, size: int | None = None) -> InMemory:
+    """Decodes all of `source` into memory, resized and cropped in the centre to `size`."""
+    broken = BrokenImages(config.max_broken_images)
+
+    def example(i: int):
+        encoded, label = source[i]
+        try:
+            image = decode.decode(encoded, exact=True)
+            return decode.center(image, config.resize, size or config.image_size), label
+        except (ValueError, OSError) as error:
+            broken.add(source.describe(i), error)
+
+    with ThreadPoolExecutor(_threads(config)) as pool:
+        decoded = pool.map(example, range(len(source)))
+        progress = tqdm(decoded, "decoding", len(source), unit=" images", leave=False, disable=None)
+        examples = [e for e in progress if e is not None]
+    images, labels = zip(*examples, strict=True)
+    return InMemory(np.stack(images), np.array(labels, np.int32), source.class_names)
+
+
+def _maybe_load(source, config, size: int | None = None):
+    if config.in_memory and not isinstance(source, InMemory):
+        source = load(source, config, size)
+    if isinstance(source, InMemory) and source.images.shape[1] != (size or config.image_size):
+        raise ValueError(
+            f"input.image_size {config.image_size}: the images of {config.source} have "
+            f"{source.images.shape[1]} pixels a side"
+        )
+    return source
+
+
+def _threads(config) -> int:
+    return config.threads or max(2, os.cpu_count() or 2)
+
+
+class BrokenImages:
+    """Counts images that cannot be decoded, names each once, and gives up beyond `limit`."""
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._names = set()
+        self._lock = threading.Lock()
+
+    def add(self, name: str, error: Exception) -> None:
+        with self._lock:
+            if name in self._names:
+                return
+            self._names.add(name)
+            count = len(self._names)
+            print(f"skipped {name}: {error} ({count} so far)", file=sys.stderr, flush=True)
+        if count > self._limit:
+            raise ValueError(
+                f"{count} images cannot be decoded, the last is {name}; repair or remove them, "
+                f"or raise input.max_broken_images (now {self._limit})"
+            )

@@ -1,0 +1,190 @@
+"""ResNet: Deep Residual Learning for Image Recognition (He et al., 2015), arXiv:1512.03385.
+
+ImageNet networks (table 1), parameters and multiply-adds at 224 x 224:
+
+  depth  block       parameters   multiply-adds
+  18     basic       11,689,512    1,814,073,344
+  34     basic       21,797,672    3,663,761,408
+  50     bottleneck  25,557,032    3,857,973,248 (stride in the 1x1),  4,089,184,256 (in the 3x3)
+  101    bottleneck  44,549,160    7,570,194,432                       7,801,405,440
+  152    bottleneck  60,192,808   11,282,415,616                      11,513,626,624
+
+CIFAR networks (section 4.2), depth 6n + 2, shortcut A: 20 has 269,722 parameters, 32 464,154,
+44 658,586, 56 853,018, 110 1,727,962.
+
+What differs from the paper, each by a field: torchvision and NVIDIA put a bottleneck's stride in
+its 3x3 convolution ("v1.5", `bottleneck_stride="3x3"`), the paper in the first 1x1; both are
+common. The scale of each block's last BatchNorm may start at zero (arXiv:1706.02677, section 5.1).
+`residual=False` gives the paper's plain networks: the same layers without shortcuts.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+STAGES = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+
+
+def convolution(features: int, kernel: int, stride: int = 1, *, dtype: str) -> nn.Conv:
+    """A convolution without bias, padded alike on both sides, He initialisation (arXiv:1502.01852)."""
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        strides=stride,
+        padding=kernel // 2,
+        use_bias=False,
+        dtype=dtype,
+        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+    )
+
+
+class Shortcut(nn.Module):
+    """The input itself where the shape stays; else A: subsampled, padded with zeros; B: 1x1, BN.
+
+    C is the 1x1, BN everywhere (section 3.3 and table 3).
+    """
+
+    features: int
+    stride: int
+    option: str
+    conv: Callable
+    norm: Callable
+
+    @nn.compact
+    def __call__(self, x):
+        same_shape = self.stride == 1 and x.shape[-1] == self.features
+        if same_shape and self.option != "C":
+            return x
+        if self.option == "A":
+            x = x[:, :: self.stride, :: self.stride]
+            return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.features - x.shape[-1])))
+        return self.norm()(self.conv(self.features, 1, self.stride)(x))
+
+
+class BasicBlock(nn.Module):
+    """3x3, BN, ReLU, 3x3, BN, plus shortcut, ReLU (figure 5, left)."""
+
+    width: int
+    stride: int
+    conv: Callable
+    norm: Callable
+    last_scale: Callable
+    shortcut: Callable | None
+
+    @nn.compact
+    def __call__(self, x):
+        y = nn.relu(self.norm()(self.conv(self.width, 3, self.stride)(x)))
+        y = self.norm(scale_init=self.last_scale)(self.conv(self.width, 3)(y))
+        if self.shortcut is not None:
+            y += self.shortcut(self.width, self.stride)(x)
+        return nn.relu(y)
+
+
+class BottleneckBlock(nn.Module):
+    """1x1, BN, ReLU, 3x3, BN, ReLU, 1x1 to 4 x width, BN, plus shortcut, ReLU (figure 5, right)."""
+
+    width: int
+    stride: int
+    conv: Callable
+    norm: Callable
+    last_scale: Callable
+    shortcut: Callable | None
+    stride_in: str
+
+    @nn.compact
+    def __call__(self, x):
+        stride_1x1, stride_3x3 = (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
+        y = nn.relu(self.norm()(self.conv(self.width, 1, stride_1x1)(x)))
+        y = nn.relu(self.norm()(self.conv(self.width, 3, stride_3x3)(y)))
+        y = self.norm(scale_init=self.last_scale)(self.conv(4 * self.width, 1)(y))
+        if self.shortcut is not None:
+            y += self.shortcut(4 * self.width, self.stride)(x)
+        return nn.relu(y)
+
+
+class Model(nn.Module):
+    """A residual network, or its plain twin.
+
+    Raises:
+      ValueError: a depth or an option that the paper does not have.
+    """
+
+    num_classes: int
+    depth: int = 50
+    layout: str = "imagenet"  # table 1; "cifar": section 4.2, for images of about 32 x 32
+    residual: bool = True  # False: the plain network
+    shortcut: str = "B"  # "A", "B" or "C"
+    bottleneck_stride: str = "3x3"  # v1.5; "1x1": the paper's
+    zero_init_last: bool = False  # never on plain networks, which would output zero
+    dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
+        stages = blocks_per_stage(self.layout, self.depth)
+        one_of("shortcut", self.shortcut, ("A", "B", "C"))
+        one_of("bottleneck_stride", self.bottleneck_stride, ("1x1", "3x3"))
+
+        conv = partial(convolution, dtype=self.dtype)
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype,
+        )
+        if self.layout == "imagenet" and self.depth >= 50:
+            block = partial(BottleneckBlock, stride_in=self.bottleneck_stride)
+        else:
+            block = BasicBlock
+        block = partial(
+            block,
+            conv=conv,
+            norm=norm,
+            last_scale=nn.initializers.constant(
+                0.0 if self.zero_init_last and self.residual else 1.0
+            ),
+            shortcut=partial(Shortcut, option=self.shortcut, conv=conv, norm=norm)
+            if self.residual
+            else None,
+        )
+
+        if self.layout == "imagenet":
+            width = 64
+            x = nn.relu(norm()(conv(width, 7, 2)(x)))
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        else:
+            width = 16
+            x = nn.relu(norm()(conv(width, 3)(x)))
+        for stage, blocks in enumerate(stages):
+            for i in range(blocks):
+                x = block(width * 2**stage, stride=2 if stage > 0 and i == 0 else 1)(x)
+        x = jnp.mean(x, axis=(1, 2))
+        x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        return x.astype(jnp.float32)
+
+
+def blocks_per_stage(layout: str, depth: int) -> tuple[int, ...]:
+    """Returns how many blocks each stage has (table 1; section 4.2)."""
+    one_of("layout", layout, ("imagenet", "cifar"))
+    if layout == "imagenet":
+        one_of("depth", depth, tuple(STAGES))
+        return STAGES[depth]
+    if depth < 8 or (depth - 2) % 6:
+        raise ValueError(
+            f"depth {depth}: a CIFAR ResNet has 6n + 2 layers: 8, 14, 20, 32, 44, 56, 110"
+        )
+    return ((depth - 2) // 6,) * 3
+
+
+def one_of(field: str, value, choices: tuple) -> None:
+    if value not in choices:
+        raise ValueError(f"{field} {value!r}: choose one of {', '.join(map(str, choices))}")

@@ -1,0 +1,41 @@
+"""Installs the project: pip install -e ."""
+
+from setuptools import find_packages, setup
+
+JAX = "jax>=0.10"
+
+setup(
+    name="cnn-architectures",
+    version="0.1.0",
+    description="The history of convolutional networks in JAX and Flax, one training loop for all",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["analysis", "configs", "data", "models", "training"]),
+    py_modules=["train", "eval"],
+    install_requires=[
+        "absl-py>=2.1",
+        "etils[epath]>=1.12",
+        "flax>=0.12",
+        "grain>=0.2.15",
+        "importlib_resources>=6.0",  # tensorflow-datasets imports it without requiring it
+        JAX,
+        "matplotlib>=3.9",
+        "ml-collections>=1.0",
+        "numpy>=2.0",
+        "opencv-python-headless>=4.10",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.11.20",
+        "pillow>=10.0",
+        "scikit-learn>=1.5",
+        "simplejpeg>=1.7",
+        "tensorboardX>=2.6.2",
+        "tensorflow-datasets>=4.9.8",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "cuda": [JAX.replace("jax", "jax[cuda]")],
+        "tpu": [JAX.replace("jax", "jax[tpu]")],
+        "prepare": ["tensorflow>=2.20"],
+        "test": ["pytest>=8.3", "ruff>=0.12", "tensorflow>=2.20"],
+    },
+)

@@ -1,0 +1,259 @@
+"""Trains a network, or goes on with a run that was stopped.
+
+Examples:
+  python train.py --config=configs/digits.py
+  python train.py --config=configs/resnet50.py --workdir=runs/resnet50 --config.model.dtype=bfloat16
+
+Results go to WORKDIR: metrics.jsonl, tensorboard/ and checkpoints/. The same command resumes.
+"""
+
+import datetime
+import importlib.metadata
+import math
+import pathlib
+import platform
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+from absl import flags
+from etils import epath
+from ml_collections import config_flags
+
+import analysis
+import data
+import models
+from training import checkpoints, command, evaluation, metrics, optimizer, sharding, state, steps
+
+CONFIG = config_flags.DEFINE_config_file("config", "configs/digits.py", "The experiment.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default: runs/NAME-OF-CONFIG.")
+
+# Fields that a resumed run may change: they touch no image and no weight.
+MAY_DIFFER = {"log_steps", "eval_steps", "eval_epochs", "checkpoint_steps", "checkpoint_epochs"} | {
+    "keep_checkpoints", "input.data_dir", "input.threads", "input.max_broken_images"
+}  # fmt: skip
+
+
+def main() -> None:
+    workdir = (
+        WORKDIR.value or f"runs/{pathlib.Path(config_flags.get_config_filename('config')).stem}"
+    )
+    train(CONFIG.value, workdir)
+
+
+def train(config, workdir: str) -> dict[str, float]:
+    """Trains as `config` says, and returns the figures of the last evaluation.
+
+    Args:
+      config: what a file of configs/ returns.
+      workdir: folder or bucket for the results; holds the run to resume, if any.
+
+    Raises:
+      ValueError, FileNotFoundError: a mistake in the config, or data that are not there.
+      FloatingPointError: the loss is not finite.
+    """
+    began = time.monotonic()
+    workdir = writable(workdir)
+    previous = metrics.read_lines(workdir)
+    metrics.check_same_config(previous, config.to_dict(), MAY_DIFFER)
+
+    # Data, network, optimizer: each part gets its own section of the config.
+    sharding.check_batch_size(config.batch_size)
+    model = models.create(**config.model)
+    train_source = data.open_source(config.input, train=True)
+    eval_source = data.open_source(config.input, train=False)
+    check_classes(train_source, eval_source, config.model.num_classes)
+    steps_per_epoch = len(train_source) / config.batch_size
+    total_steps = config.total_steps or max(1, round(config.total_epochs * steps_per_epoch))
+    eval_steps = interval(config.eval_steps, config.eval_epochs, steps_per_epoch)
+    checkpoint_steps = interval(config.checkpoint_steps, config.checkpoint_epochs, steps_per_epoch)
+    tx, schedule = optimizer.make(config.optimizer, config.batch_size, total_steps, steps_per_epoch)
+
+    mesh = sharding.make_mesh()
+    input_shape = (config.input.image_size, config.input.image_size, len(config.input.mean))
+    count = analysis.count(model, input_shape)
+    train_state = state.create(model, tx, input_shape, config.seed, sharding.replicated(mesh))
+    train_step = steps.make_train_step(
+        model,
+        tx,
+        data.make_preprocess(config.input, train=True),
+        mesh,
+        seed=config.seed,
+        label_smoothing=config.label_smoothing,
+    )
+    eval_step = steps.make_eval_step(model, data.make_preprocess(config.input, train=False), mesh)
+
+    saved = checkpoints.Checkpoints(workdir, config.keep_checkpoints)
+    restored = saved.restore_latest(train_state)
+    train_state = train_state if restored is None else restored
+    step = int(train_state.step)
+    batches = data.make_train(train_source, config.input, config.batch_size, config.seed, step)
+    eval_batches = data.make_eval(
+        eval_source, config.input, sharding.eval_batch_size(config.batch_size)
+    )
+
+    writer = metrics.Writer(workdir, header(config, count), step)
+    progress = metrics.Progress(step, total_steps, config.batch_size)
+    progress.say(
+        f"{config.model.name}: {count.parameters:,} parameters, {count.multiply_adds:,} multiply-adds\n"
+        f"data: {config.input.source}, {len(train_source):,} images to train, "
+        f"{len(eval_source):,} to evaluate, {len(train_source.class_names)} classes\n"
+        f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, "
+        f"{jax.process_count()} process(es)\n"
+        f"results: {workdir}" + (f", resumed at step {step}" if step else "")
+    )
+
+    stop = command.StopSignal()
+    pending = []  # metrics of the steps since the last log, still on the device
+    result = last_evaluation(previous, step)
+    first, clock, timed_from = step + 1, time.monotonic(), step
+    try:
+        # The order matters for exact resumption. The batch of a step is a function of the step, and
+        # the step donates the old state; so log, evaluate and save the new one, then go on. Each
+        # save is also a log, so that a resumed run averages its metrics over the same steps.
+        while step < total_steps:
+            batch = sharding.to_global(next(batches), mesh)
+            train_state, step_metrics = train_step(train_state, batch)
+            step += 1
+            pending.append(step_metrics)
+            progress.advance()
+            if step == first:  # the clock leaves out the compilation
+                jax.block_until_ready(step_metrics)
+                clock, timed_from = time.monotonic(), step
+
+            stopping = stop.received(step)
+            evaluates = due(step, eval_steps) or step == total_steps
+            saves = evaluates or due(step, checkpoint_steps) or stopping
+            logs = saves or due(step, config.log_steps)
+            if not logs:
+                continue
+
+            values = jax.device_get(pending)  # the only wait for the device
+            check_finite(values, step, schedule, saved)
+            images = (step - timed_from) * config.batch_size
+            logged = {
+                "train/loss": float(sum(v["loss"] for v in values) / len(values)),
+                "train/top1": float(sum(v["top1"] for v in values) / len(values)),
+                "train/learning_rate": float(schedule(step - 1)),
+                "train/images_per_second": images / (time.monotonic() - clock),
+            }
+            writer.write(step, logged)
+            progress.train(step, logged)
+            pending = []
+            if evaluates:
+                result = evaluation.evaluate(eval_step, train_state, eval_batches, mesh)
+                writer.write(step, {f"eval/{name}": value for name, value in result.items()})
+                progress.say(
+                    f"step {step}: evaluation top-1 {result['top1']:.2%}, top-5 {result['top5']:.2%}, "
+                    f"loss {result['loss']:.4f} ({result['images']:,} images)"
+                )
+            if saves:
+                if not steps.all_finite(train_state):
+                    raise not_finite("the network's weights are", step, schedule, saved)
+                saved.save(step, train_state, result if evaluates else None)
+            if stopping and step < total_steps:
+                saved.wait()
+                progress.say(f"stopped by a signal; saved step {step}. The same command goes on")
+                sys.exit(128 + signal.SIGTERM)
+            clock, timed_from = time.monotonic(), step
+        saved.wait()
+    finally:
+        progress.close()
+        writer.close()
+        saved.close()
+
+    progress.say(
+        f"done: evaluation top-1 {result['top1']:.2%} at step {step} "
+        f"({time.monotonic() - began:.0f} s). Results are in {workdir}; {config.next}"
+    )
+    return result
+
+
+def writable(workdir: str) -> epath.Path:
+    """Makes the folder, and raises ValueError where nothing can be written into it."""
+    path = epath.Path(workdir).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / f".writable-{jax.process_index()}").write_text("")
+        (path / f".writable-{jax.process_index()}").unlink()
+    except OSError as error:
+        raise ValueError(
+            f"cannot write into --workdir={workdir}: {error.strerror or error}"
+        ) from error
+    return path
+
+
+def check_classes(train_source, eval_source, num_classes: int) -> None:
+    for source in (train_source, eval_source):
+        if len(source.class_names) != num_classes:
+            raise ValueError(
+                f"the data have {len(source.class_names)} classes, the network {num_classes}: "
+                f"set --config.model.num_classes={len(source.class_names)}"
+            )
+
+
+def interval(in_steps: int, in_epochs: float, steps_per_epoch: float) -> int:
+    """Returns an interval in steps; the one in steps wins where it is above 0."""
+    return in_steps or max(1, round(in_epochs * steps_per_epoch))
+
+
+def due(step: int, every: int) -> bool:
+    return step % every == 0
+
+
+def check_finite(values: list[dict], step: int, schedule, saved) -> None:
+    """Raises FloatingPointError that names the first of these steps with a non-finite loss."""
+    for number, value in enumerate(values, step - len(values) + 1):
+        if not math.isfinite(value["loss"]):
+            raise not_finite(f"the loss is {value['loss']}", number, schedule, saved)
+
+
+def not_finite(what: str, step: int, schedule, saved) -> FloatingPointError:
+    saved.wait()
+    good = saved.latest_step()
+    return FloatingPointError(
+        f"{what} at step {step}, learning rate {float(schedule(step - 1)):.4g}. "
+        + (f"The last good checkpoint is that of step {good}" if good else "There is no checkpoint")
+        + ": try a lower --config.optimizer.learning_rate, a longer warm-up or clip_norm"
+    )
+
+
+def last_evaluation(lines: list[dict], step: int) -> dict[str, float]:
+    """Returns the figures of the newest evaluation up to `step`, for a run that is complete."""
+    found = {}
+    for line in lines:
+        if line.get("step", 0) <= step and "eval/top1" in line:
+            found = {k.removeprefix("eval/"): v for k, v in line.items() if k != "step"}
+    return found
+
+
+def header(config, count) -> dict:
+    """Returns what made this run: the first line of metrics.jsonl."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+    return {
+        "config": config.to_dict(),
+        "command": " ".join(sys.argv),
+        "git": git_revision(),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in packages},
+        "devices": {"kind": jax.devices()[0].device_kind, "count": jax.device_count()},
+        "processes": jax.process_count(),
+        "parameters": count.parameters,
+        "multiply_adds": count.multiply_adds,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def git_revision() -> str | None:
+    """Returns the revision of this project's checkout, with "-dirty" where files were changed."""
+    git = ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+if __name__ == "__main__":
+    command.run(main)

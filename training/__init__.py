@@ -1,0 +1,1 @@
+"""State, optimizer, steps, evaluation, checkpoints, metrics: what the loop in train.py is made of."""

@@ -1,0 +1,121 @@
+"""Checkpoints through Orbax: asynchronous, the latest few and the best one are kept."""
+
+import sys
+import time
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.experimental import multihost_utils
+from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
+
+from training.state import TrainState
+
+
+class Checkpoints:
+    """The checkpoints of one run, in WORKDIR/checkpoints, named by their step."""
+
+    def __init__(self, workdir, keep: int = 3, read_only: bool = False):
+        """`keep` latest checkpoints stay, and the one with the highest top-1."""
+        best = policies.BestN(get_metric_fn=_top1, n=1, keep_checkpoints_without_metrics=False)
+        self._folder = epath.Path(workdir).expanduser().absolute() / "checkpoints"
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+                best_fn=_top1,
+                step_format_fixed_length=8,
+                create=not read_only,
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
+            ),
+        )
+
+    def save(self, step: int, state: TrainState, metrics: dict[str, float] | None) -> None:
+        """Starts to save `state`; `metrics` are those of an evaluation at this very step, if any.
+
+        Raises:
+          Exception: what went wrong in the save before, in the background.
+        """
+        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+
+    def restore_latest(self, like: TrainState) -> TrainState | None:
+        """Returns the newest readable checkpoint, with the shapes and shardings of `like`.
+
+        What cannot be read is named on stderr, and put aside in WORKDIR/unreadable once an older
+        checkpoint has been read. None: there is no checkpoint.
+
+        Raises:
+          ValueError: there are checkpoints, but none can be read.
+        """
+        unreadable = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                state = self._restore(step, like)
+            except Exception as error:  # whatever a damaged file makes Orbax raise
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                print(f"cannot read the checkpoint of step {step}: {reason}", file=sys.stderr)
+                unreadable.append(step)
+                continue
+            if unreadable:
+                self._put_aside(unreadable)
+                print(f"going back to the checkpoint of step {step}", file=sys.stderr)
+            return state
+        if unreadable:
+            raise ValueError(
+                f"no checkpoint in {self._folder} can be read; start in another --workdir"
+            )
+        return None
+
+    def _put_aside(self, steps: list[int]) -> None:
+        aside = self._folder.parent / "unreadable"
+        if jax.process_index() == 0:
+            aside.mkdir(exist_ok=True)
+            for step in steps:
+                (self._folder / f"{step:08d}").rename(aside / f"{step:08d}-{time.time_ns()}")
+        multihost_utils.sync_global_devices("unreadable checkpoints are aside")
+        self._manager.reload()
+
+    def restore(self, which: str, like: TrainState) -> TrainState:
+        """Returns the checkpoint "latest", "best" (by top-1), or that of a step.
+
+        Raises:
+          FileNotFoundError: there is none, or not that one.
+          ValueError: `which` is none of the three, or the network has another shape.
+        """
+        steps = sorted(self._manager.all_steps())
+        if not steps:
+            raise FileNotFoundError(f"no checkpoint in {self._folder}: train first")
+        if which == "latest":
+            step = steps[-1]
+        elif which == "best":
+            step = self._manager.best_step()
+            step = steps[-1] if step is None else step
+        elif which.isdigit():
+            step = int(which)
+        else:
+            raise ValueError(f"checkpoint {which!r}: choose best, latest or a step of {steps}")
+        if step not in steps:
+            raise FileNotFoundError(f"no checkpoint of step {step}; there are {steps}")
+        return self._restore(step, like)
+
+    def _restore(self, step: int, like: TrainState) -> TrainState:
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        return self._manager.best_step()
+
+    def wait(self) -> None:
+        """Waits for the save in the background, and raises what went wrong in it."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def _top1(metrics: dict[str, float]) -> float:
+    return metrics["top1"]

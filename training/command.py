@@ -1,0 +1,99 @@
+"""What the commands train.py and eval.py have in common: flags, start, and mistakes as one line."""
+
+import os
+import pathlib
+import signal
+import sys
+import traceback
+
+import jax
+from absl import app, logging
+from jax.experimental import multihost_utils
+
+from training import sharding
+
+PROJECT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def run(main) -> None:
+    """Parses the flags, joins the cluster, runs `main()`, and tells a user's mistake in one line."""
+
+    def guarded(call):
+        try:
+            return call()
+        except Exception as error:
+            message = explain(error)
+            if message is None:
+                raise
+            sys.exit(f"error: {message}")
+
+    def start(_):
+        logging.set_verbosity(logging.ERROR)  # Orbax and Grain tell their every step
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+        if not jax.config.jax_compilation_cache_dir:
+            jax.config.update("jax_compilation_cache_dir", str(cache / "cnn-architectures" / "jax"))
+        sharding.join_cluster()
+        main()
+
+    app.run(
+        lambda argv: guarded(lambda: start(argv)),
+        flags_parser=lambda argv: guarded(lambda: parse(argv)),
+    )
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses the flags; whatever config_flags raises on a wrong one becomes a ValueError."""
+    try:
+        rest = app.parse_flags_with_usage(argv)
+    except Exception as error:
+        # config_flags puts a traceback into the message of an error in a config file
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise ValueError(
+            lines[-1] if "traceback" in str(error).lower() else " ".join(lines)
+        ) from None
+    if len(rest) > 1:
+        raise ValueError(f"unexpected argument {rest[1]!r}: flags look like --config.batch_size=64")
+    return rest
+
+
+def explain(error: Exception) -> str | None:
+    """Returns the line for the user, or None where the error is a bug and its traceback helps.
+
+    An error that this project raises itself is for the user, as are those of files and devices.
+    """
+    text = " ".join(str(error).split())
+    if "No space left on device" in text:
+        return f"the disk is full: {text}. Free some space and run the same command: it resumes"
+    if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
+        return f"out of memory on the device: lower --config.batch_size. {text[:200]}"
+    if "Unable to initialize backend" in text:
+        return (
+            f"{text}. Unset JAX_PLATFORMS, or install JAX for this device: pip install -e '.[cuda]'"
+        )
+    if isinstance(error, OSError):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = frames and PROJECT in pathlib.Path(frames[-1].filename).resolve().parents
+    if ours and isinstance(error, (ValueError, FloatingPointError)):
+        return text
+    return None
+
+
+class StopSignal:
+    """Notes SIGTERM and Ctrl-C, so that the loop can save before it stops; a second one kills."""
+
+    def __init__(self):
+        self._received = False
+        if jax.process_count() == 1:  # else JAX's preemption service listens in every process
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._note)
+
+    def _note(self, number, _frame):
+        self._received = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def received(self, step: int) -> bool:
+        """Whether to stop after `step`; all processes get the same answer."""
+        if jax.process_count() == 1:
+            return self._received
+        return multihost_utils.reached_preemption_sync_point(step)

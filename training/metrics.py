@@ -1,0 +1,134 @@
+"""Metrics as JSON lines and TensorBoard events, and what the terminal shows."""
+
+import json
+import sys
+
+import jax
+from etils import epath
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+
+def read_lines(workdir) -> list[dict]:
+    """Returns what WORKDIR/metrics.jsonl holds; a line that a kill cut short is left out."""
+    path = epath.Path(workdir).expanduser() / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}\n")]
+
+
+def check_same_config(lines: list[dict], config: dict, may_differ: set[str]) -> None:
+    """Raises ValueError that names what differs from the config of the run in this workdir."""
+    if not lines or "config" not in lines[0]:
+        return
+    before = _flatten(lines[0]["config"])
+    now = _flatten(json.loads(json.dumps(config)))
+    differing = [
+        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name) and name not in may_differ
+    ]
+    if differing:
+        raise ValueError(
+            f"--workdir holds a run of another config: {'; '.join(differing)}. "
+            "Choose another --workdir, or the config of before"
+        )
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+class Writer:
+    """Writes WORKDIR/metrics.jsonl and WORKDIR/tensorboard, from the first process only.
+
+    A resumed run goes on where its checkpoint was: what an interrupted run logged after that is
+    taken out, so that each step is logged once.
+    """
+
+    def __init__(self, workdir, header: dict, step: int):
+        """`header` becomes the first line; `step` is where the run starts or goes on."""
+        self._active = jax.process_index() == 0
+        if not self._active:
+            return
+        workdir = epath.Path(workdir).expanduser()
+        self._path = workdir / "metrics.jsonl"
+        kept = [line for line in read_lines(workdir) if line.get("step", 0) <= step]
+        if kept and step:
+            kept.append(
+                {"step": step, "resumed": {k: v for k, v in header.items() if k != "config"}}
+            )
+        else:
+            kept = [header]
+        self._text = "".join(json.dumps(line) + "\n" for line in kept)
+        new = workdir / "metrics.jsonl.new"
+        new.write_text(self._text)
+        new.replace(self._path)
+        self._local = "://" not in str(workdir)
+        self._file = open(self._path, "a") if self._local else None
+        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        if not self._active:
+            return
+        line = json.dumps({"step": step, **metrics}) + "\n"
+        if self._local:
+            self._file.write(line)
+            self._file.flush()
+        else:  # a bucket cannot append
+            self._text += line
+            self._path.write_text(self._text)
+        for name, value in metrics.items():
+            self._tensorboard.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self._active:
+            self._tensorboard.close()
+            if self._file:
+                self._file.close()
+
+
+class Progress:
+    """A bar with images/s and ETA on a terminal, plain lines elsewhere, from the first process."""
+
+    def __init__(self, start: int, total: int, batch_size: int):
+        self._active = jax.process_index() == 0
+        self._total, self._batch_size = total, batch_size
+        self._bar = tqdm(
+            total=total,
+            initial=start,
+            unit="step",
+            disable=not (self._active and sys.stderr.isatty()),
+            bar_format="{percentage:3.0f}% |{bar}| step {n}/{total}{postfix} [ETA {remaining}]",
+        )
+
+    def advance(self) -> None:
+        self._bar.update()
+
+    def train(self, step: int, metrics: dict[str, float]) -> None:
+        text = (
+            f"loss {metrics['train/loss']:.4f}, top-1 {metrics['train/top1']:.1%}, "
+            f"{metrics['train/images_per_second']:,.0f} images/s"
+        )
+        if not self._bar.disable:
+            self._bar.set_postfix_str(text)
+            return
+        images_left = (self._total - step) * self._batch_size
+        eta = images_left / max(metrics["train/images_per_second"], 1e-9)
+        self.say(f"step {step}/{self._total}: {text}, ETA {tqdm.format_interval(eta)}")
+
+    def say(self, text: str) -> None:
+        if not self._active:
+            return
+        if self._bar.disable:
+            print(text, flush=True)
+        else:
+            self._bar.write(text)
+
+    def close(self) -> None:
+        self._bar.close()

@@ -1,0 +1,104 @@
+"""Optimizers and learning-rate schedules of the papers, through optax."""
+
+import jax
+import optax
+
+OPTIMIZERS = ("sgd", "rmsprop", "adamw")
+SCHEDULES = ("constant", "steps", "cosine", "linear", "exponential", "polynomial")
+DECAYED = ("kernels", "all")
+
+
+def make(config, batch_size: int, total_steps: int, steps_per_epoch: float):
+    """Returns (optax transform, schedule); the schedule maps a step to the learning rate.
+
+    Weight decay is L2 regularisation, added to the gradient before momentum, as in the papers and
+    in PyTorch; AdamW's is decoupled (arXiv:1711.05101).
+
+    Args:
+      config: the `optimizer` section of a config.
+      batch_size: images a step; `config.learning_rate` is for 256 and scaled in proportion
+        (arXiv:1706.02677, section 2.1).
+      total_steps: where the schedule ends.
+      steps_per_epoch: for the durations that are stated in epochs.
+
+    Raises:
+      ValueError: an unknown name; the message lists the right ones.
+    """
+    _one_of("name", config.name, OPTIMIZERS)
+    _one_of("decay", config.decay, DECAYED)
+    schedule = make_schedule(config, batch_size, total_steps, steps_per_epoch)
+    mask = kernels if config.decay == "kernels" else None
+
+    parts = []
+    if config.clip_norm:
+        parts.append(optax.clip_by_global_norm(config.clip_norm))
+    if config.weight_decay and config.name != "adamw":
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask))
+    if config.name == "sgd":
+        parts.append(optax.sgd(schedule, config.momentum or None, config.nesterov))
+    elif config.name == "rmsprop":  # as TensorFlow's: squares start at one, epsilon inside the root
+        parts.append(
+            optax.rmsprop(
+                schedule,
+                decay=config.rms_decay,
+                eps=config.epsilon,
+                initial_scale=1.0,
+                eps_in_sqrt=True,
+                momentum=config.momentum or None,
+                nesterov=config.nesterov,
+            )
+        )
+    else:
+        parts.append(
+            optax.adamw(
+                schedule,
+                b1=config.beta1,
+                b2=config.beta2,
+                eps=config.epsilon,
+                weight_decay=config.weight_decay,
+                mask=mask,
+            )
+        )
+    return optax.chain(*parts), schedule
+
+
+def make_schedule(config, batch_size: int, total_steps: int, steps_per_epoch: float):
+    """Returns the learning rate as a function of the step: a linear warm-up, then the decay.
+
+    The warm-up is part of the total. "steps" multiplies by `decay_factor` at each fraction of
+    the run in `decay_at`, "exponential" by `decay_factor` every `decay_epochs` epochs;
+    "polynomial" falls as (1 - progress) ** `power`, and "linear" is its power 1.
+    """
+    _one_of("schedule", config.schedule, SCHEDULES)
+    peak = config.learning_rate * batch_size / 256
+    warmup = min(round(config.warmup_epochs * steps_per_epoch), total_steps)
+    rest = max(1, total_steps - warmup)
+    if config.schedule == "constant":
+        decay = optax.constant_schedule(peak)
+    elif config.schedule == "steps":
+        boundaries = [round(fraction * total_steps) - warmup for fraction in config.decay_at]
+        decay = optax.piecewise_constant_schedule(
+            peak, dict.fromkeys(boundaries, config.decay_factor)
+        )
+    elif config.schedule == "cosine":
+        decay = optax.cosine_decay_schedule(peak, rest)
+    elif config.schedule == "exponential":
+        interval = max(1, round(config.decay_epochs * steps_per_epoch))
+        decay = optax.exponential_decay(peak, interval, config.decay_factor, staircase=True)
+    else:
+        power = 1.0 if config.schedule == "linear" else config.power
+        decay = optax.polynomial_schedule(peak, 0.0, power, rest)
+    if not warmup:
+        return decay
+    start = peak * config.warmup_factor
+    return optax.join_schedules([optax.linear_schedule(start, peak, warmup), decay], [warmup])
+
+
+def kernels(params):
+    """Marks the weights of convolutions and matrix products: not biases, not BatchNorm."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def _one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"optimizer.{field} {value!r}: choose one of {', '.join(choices)}")

@@ -1,0 +1,42 @@
+"""All that training changes, in one pytree."""
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+
+
+@flax.struct.dataclass
+class TrainState:
+    """What a checkpoint holds."""
+
+    step: jax.Array  # int32: optimizer steps done
+    params: Any
+    batch_stats: Any  # BatchNorm's running means and variances; {} for networks without
+    opt_state: Any
+
+
+def create(model, optimizer, input_shape: tuple[int, int, int], seed: int, sharding) -> TrainState:
+    """Initialises the network and the optimizer in place, on the devices of `sharding`.
+
+    Args:
+      model: a module of `models`.
+      optimizer: an optax transform.
+      input_shape: (height, width, channels) of one image.
+      seed: of the weights.
+      sharding: of every array, for example `training.sharding.replicated(mesh)`.
+    """
+
+    @jax.jit
+    def init(key):
+        variables = model.init({"params": key}, jnp.zeros((1, *input_shape)), train=False)
+        params = variables["params"]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=optimizer.init(params),
+        )
+
+    return jax.jit(init, out_shardings=sharding)(jax.random.key(seed))

@@ -1,0 +1,110 @@
+"""The compiled steps: one of training, one of evaluation."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from training.sharding import replicated, split_batch
+from training.state import TrainState
+
+
+def make_train_step(model, optimizer, preprocess, mesh, *, seed: int, label_smoothing: float):
+    """Returns the compiled `step(state, batch) -> (state, metrics)`; it donates the state.
+
+    BatchNorm's batch is the whole batch, over all devices. Randomness is a function of
+    (seed, step).
+
+    Args:
+      model: a module of `models`.
+      optimizer: an optax transform.
+      preprocess: `f(key, uint8 images) -> float32 images`, from `data.make_preprocess`.
+      mesh: of the devices.
+      seed: of augmentation and dropout.
+      label_smoothing: weight of the uniform distribution in the targets (arXiv:1512.00567, 7).
+    """
+
+    def step(state: TrainState, batch):
+        augment_key, dropout_key = jax.random.split(
+            jax.random.fold_in(jax.random.key(seed), state.step)
+        )
+        images = preprocess(augment_key, batch["image"])
+        labels = batch["label"]
+
+        def loss_fn(params):
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": dropout_key},
+            )
+            targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+            loss = optax.softmax_cross_entropy(logits, targets).mean()
+            return loss, (logits, updates.get("batch_stats", {}))
+
+        (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params
+        )
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        new_state = TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        top1 = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+        return new_state, {"loss": loss, "top1": top1}
+
+    return jax.jit(
+        step,
+        in_shardings=(replicated(mesh), split_batch(mesh)),
+        out_shardings=replicated(mesh),
+        donate_argnums=0,
+    )
+
+
+def make_eval_step(model, preprocess, mesh):
+    """Returns the compiled `step(state, batch) -> sums` of loss, top1, top5 and images.
+
+    Several views of an image are judged by the mean of their probabilities (AlexNet, section 4.1).
+
+    Args:
+      model: a module of `models`.
+      preprocess: `f(uint8 images) -> float32 [views, N, H, W, C]`, from `data.make_preprocess`.
+      mesh: of the devices.
+    """
+
+    def step(state: TrainState, batch):
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+
+        def log_probabilities(images):
+            return jax.nn.log_softmax(model.apply(variables, images, train=False))
+
+        views = preprocess(batch["image"])
+        scores = jax.lax.map(log_probabilities, views)
+        scores = jax.nn.logsumexp(scores, axis=0) - jnp.log(len(views))
+        label = batch["label"][:, None]
+        of_label = jnp.take_along_axis(scores, label, axis=-1)
+        # On ties the lower class number wins, as in argmax.
+        before = jnp.arange(scores.shape[-1]) < label
+        rank = jnp.sum((scores > of_label) | ((scores == of_label) & before), axis=-1)
+        mask = batch["mask"]
+        return {
+            "loss": -jnp.sum(of_label[:, 0] * mask),
+            "top1": jnp.sum((rank < 1) * mask),
+            "top5": jnp.sum((rank < 5) * mask),
+            "images": jnp.sum(mask),
+        }
+
+    return jax.jit(
+        step,
+        in_shardings=(replicated(mesh), split_batch(mesh)),
+        out_shardings=replicated(mesh),
+    )
+
+
+@jax.jit
+def all_finite(state: TrainState):
+    """Whether parameters and BatchNorm statistics hold no infinity and no NaN."""
+    leaves = jax.tree.leaves((state.params, state.batch_stats))
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
