@@ -7,6 +7,7 @@ Examples:
 Results go to WORKDIR: metrics.jsonl, tensorboard/ and checkpoints/. The same command resumes.
 """
 
+import contextlib
 import datetime
 import importlib.metadata
 import math
@@ -20,15 +21,13 @@ import time
 import jax
 from absl import flags
 from etils import epath
-from ml_collections import config_flags
 
 import analysis
 import data
 import models
 from training import checkpoints, command, evaluation, metrics, optimizer, sharding, state, steps
 
-CONFIG = config_flags.DEFINE_config_file("config", "configs/digits.py", "The experiment.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; default: runs/NAME-OF-CONFIG.")
+flags.adopt_module_key_flags(command)  # --config and --workdir
 
 # Fields that a resumed run may change: they touch no image and no weight.
 MAY_DIFFER = {"log_steps", "eval_steps", "eval_epochs", "checkpoint_steps", "checkpoint_epochs"} | {
@@ -37,10 +36,7 @@ MAY_DIFFER = {"log_steps", "eval_steps", "eval_epochs", "checkpoint_steps", "che
 
 
 def main() -> None:
-    workdir = (
-        WORKDIR.value or f"runs/{pathlib.Path(config_flags.get_config_filename('config')).stem}"
-    )
-    train(CONFIG.value, workdir)
+    train(command.CONFIG.value, command.workdir())
 
 
 def train(config, workdir: str) -> dict[str, float]:
@@ -80,42 +76,49 @@ def train(config, workdir: str) -> dict[str, float]:
         tx,
         data.make_preprocess(config.input, train=True),
         mesh,
-        seed=config.seed,
         label_smoothing=config.label_smoothing,
     )
+    key = jax.device_put(jax.random.key(config.seed), sharding.replicated(mesh))
     eval_step = steps.make_eval_step(model, data.make_preprocess(config.input, train=False), mesh)
 
-    saved = checkpoints.Checkpoints(workdir, config.keep_checkpoints)
-    restored = saved.restore_latest(train_state)
-    train_state = train_state if restored is None else restored
-    step = int(train_state.step)
-    batches = data.make_train(train_source, config.input, config.batch_size, config.seed, step)
-    eval_batches = data.make_eval(
-        eval_source, config.input, sharding.eval_batch_size(config.batch_size)
-    )
+    with contextlib.ExitStack() as stack:  # closes what it opened, in any case
+        saved = checkpoints.Checkpoints(workdir, config.keep_checkpoints)
+        stack.callback(saved.close)
+        restored = saved.restore_latest(train_state)
+        train_state = train_state if restored is None else restored
+        step = int(train_state.step)
+        batches = data.make_train(train_source, config.input, config.batch_size, config.seed, step)
+        eval_batches = data.make_eval(
+            eval_source, config.input, sharding.eval_batch_size(config.batch_size)
+        )
 
-    writer = metrics.Writer(workdir, header(config, count), step)
-    progress = metrics.Progress(step, total_steps, config.batch_size)
-    progress.say(
-        f"{config.model.name}: {count.parameters:,} parameters, {count.multiply_adds:,} multiply-adds\n"
-        f"data: {config.input.source}, {len(train_source):,} images to train, "
-        f"{len(eval_source):,} to evaluate, {len(train_source.class_names)} classes\n"
-        f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, "
-        f"{jax.process_count()} process(es)\n"
-        f"results: {workdir}" + (f", resumed at step {step}" if step else "")
-    )
+        writer = metrics.Writer(workdir, header(config, count), step)
+        stack.callback(writer.close)
+        progress = metrics.Progress(step, total_steps, config.batch_size)
+        stack.callback(progress.close)
+        progress.say(
+            f"model: {config.model.name}, "
+            f"{', '.join(f'{k}={v}' for k, v in config.model.items() if k != 'name')}\n"
+            f"{count.parameters:,} parameters, {count.multiply_adds:,} multiply-adds\n"
+            f"data: {config.input.source}, {len(train_source):,} images to train, "
+            f"{len(eval_source):,} to evaluate, {len(train_source.class_names)} classes\n"
+            f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, "
+            f"{jax.process_count()} process(es)\n"
+            f"results: {workdir}" + (f", resumed at step {step}" if step else "")
+        )
 
-    stop = command.StopSignal()
-    pending = []  # metrics of the steps since the last log, still on the device
-    result = last_evaluation(previous, step)
-    first, clock, timed_from = step + 1, time.monotonic(), step
-    try:
+        stop = command.StopSignal()
+        if step < total_steps:
+            progress.say("compiling the training step, or taking it from the cache")
+        pending = []  # metrics of the steps since the last log, still on the device
+        result = last_evaluation(previous, step)
+        first, clock, timed_from = step + 1, time.monotonic(), step
         # The order matters for exact resumption. The batch of a step is a function of the step, and
         # the step donates the old state; so log, evaluate and save the new one, then go on. Each
         # save is also a log, so that a resumed run averages its metrics over the same steps.
         while step < total_steps:
             batch = sharding.to_global(next(batches), mesh)
-            train_state, step_metrics = train_step(train_state, batch)
+            train_state, step_metrics = train_step(train_state, batch, key)
             step += 1
             pending.append(step_metrics)
             progress.advance()
@@ -132,13 +135,14 @@ def train(config, workdir: str) -> dict[str, float]:
 
             values = jax.device_get(pending)  # the only wait for the device
             check_finite(values, step, schedule, saved)
-            images = (step - timed_from) * config.batch_size
             logged = {
                 "train/loss": float(sum(v["loss"] for v in values) / len(values)),
                 "train/top1": float(sum(v["top1"] for v in values) / len(values)),
                 "train/learning_rate": float(schedule(step - 1)),
-                "train/images_per_second": images / (time.monotonic() - clock),
             }
+            if step > timed_from:
+                images = (step - timed_from) * config.batch_size
+                logged["train/images_per_second"] = images / (time.monotonic() - clock)
             writer.write(step, logged)
             progress.train(step, logged)
             pending = []
@@ -159,15 +163,12 @@ def train(config, workdir: str) -> dict[str, float]:
                 sys.exit(128 + signal.SIGTERM)
             clock, timed_from = time.monotonic(), step
         saved.wait()
-    finally:
-        progress.close()
-        writer.close()
-        saved.close()
 
-    progress.say(
-        f"done: evaluation top-1 {result['top1']:.2%} at step {step} "
-        f"({time.monotonic() - began:.0f} s). Results are in {workdir}; {config.next}"
-    )
+        progress.say(
+            f"done: evaluation top-1 {result['top1']:.2%} at step {step} "
+            f"({time.monotonic() - began:.0f} s). Results are in {workdir}. "
+            "Next: eval.py with the same flags, or your own images as in configs/imagenette.py"
+        )
     return result
 
 
@@ -200,7 +201,7 @@ def interval(in_steps: int, in_epochs: float, steps_per_epoch: float) -> int:
 
 
 def due(step: int, every: int) -> bool:
-    return step % every == 0
+    return every > 0 and step % every == 0
 
 
 def check_finite(values: list[dict], step: int, schedule, saved) -> None:

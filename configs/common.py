@@ -20,7 +20,6 @@ def get_config() -> ConfigDict:
     config.checkpoint_steps = 0
     config.keep_checkpoints = 2  # the latest so many, and the best by top-1
     config.label_smoothing = 0.0
-    config.next = "evaluate with eval.py and the same flags"  # printed at the end
 
     config.input = ConfigDict()
     config.input.source = ""  # tfds:NAME, folder:PATH, digits or synthetic

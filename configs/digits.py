@@ -15,10 +15,6 @@ def get_config():
     config.log_steps = 55
     config.eval_steps = 55
     config.checkpoint_steps = 55
-    config.next = (
-        "next: try --config.model.residual=False with another --workdir, "
-        "or your own images with configs/imagenette.py"
-    )
 
     config.input.source = "digits"
     config.input.eval_split = "test"

@@ -16,7 +16,7 @@ from configs import common
 def get_config():
     config = common.get_config()
     config.batch_size = 64
-    config.total_epochs = 12.0
+    config.total_epochs = 15.0
     config.log_steps = 20
     config.label_smoothing = 0.1
 

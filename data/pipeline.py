@@ -154,13 +154,18 @@ def make_eval(source, config, batch_size: int, crops: int = 1):
 
     numbers = range(-(-len(source) // batch_size))
     if isinstance(source, InMemory):
-        return _Repeatable(lambda: map(batch, numbers))
-    return _Repeatable(lambda: _read_ahead(batch, numbers, _threads(config)))
+        return Batches(lambda: map(batch, numbers), len(numbers))
+    return Batches(lambda: _read_ahead(batch, numbers, _threads(config)), len(numbers))
 
 
-class _Repeatable:
-    def __init__(self, make_iterator):
-        self._make_iterator = make_iterator
+class Batches:
+    """The batches of an evaluation, as often as one asks for them."""
+
+    def __init__(self, make_iterator, length: int):
+        self._make_iterator, self._length = make_iterator, length
+
+    def __len__(self) -> int:
+        return self._length
 
     def __iter__(self):
         return iter(self._make_iterator())

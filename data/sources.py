@@ -52,9 +52,9 @@ class Folder:
             )
         splits = [p for p in root.iterdir() if p.is_dir()]
         if split not in [p.name for p in splits]:
-            names = ", ".join(sorted(p.name for p in splits)) or "no folders"
+            names = ", ".join(sorted(p.name for p in splits)) or "no folder"
             raise FileNotFoundError(
-                f"folder:{path} has no split {split!r}, but {names}; images belong in "
+                f"folder:{path} holds no split {split!r} (it holds {names}); images belong in "
                 f"{_tree(path, split)} (see input.train_split and input.eval_split)"
             )
         self.class_names = sorted({c.name for p in splits for c in p.iterdir() if c.is_dir()})

@@ -97,7 +97,13 @@ class Checkpoints:
             raise ValueError(f"checkpoint {which!r}: choose best, latest or a step of {steps}")
         if step not in steps:
             raise FileNotFoundError(f"no checkpoint of step {step}; there are {steps}")
-        return self._restore(step, like)
+        try:
+            return self._restore(step, like)
+        except Exception as error:  # whatever a damaged file or another network makes Orbax raise
+            raise ValueError(
+                f"the checkpoint of step {step} is damaged or of another network: "
+                f"{str(error)[:300]}"
+            ) from error
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)

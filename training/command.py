@@ -7,12 +7,23 @@ import sys
 import traceback
 
 import jax
-from absl import app, logging
+from absl import app, flags, logging
 from jax.experimental import multihost_utils
+from ml_collections import config_flags
 
 from training import sharding
 
+DEFAULT_CONFIG = "configs/digits.py"
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
+
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="The experiment; default: digits.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder or bucket of the run; default: runs/CONFIG.")
+
+
+def workdir() -> str:
+    name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    return WORKDIR.value or f"runs/{name}"
 
 
 def run(main) -> None:
@@ -33,6 +44,14 @@ def run(main) -> None:
         if not jax.config.jax_compilation_cache_dir:
             jax.config.update("jax_compilation_cache_dir", str(cache / "cnn-architectures" / "jax"))
         sharding.join_cluster()
+        try:
+            jax.devices()
+        except Exception as error:  # a RuntimeError, or an AssertionError where the plugin lacks
+            platforms = os.environ.get("JAX_PLATFORMS")
+            raise ValueError(
+                f"JAX finds no device (JAX_PLATFORMS={platforms}): unset JAX_PLATFORMS, "
+                "or install JAX for it, for example: pip install -e '.[cuda]'"
+            ) from error
         main()
 
     app.run(
@@ -42,15 +61,21 @@ def run(main) -> None:
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses the flags; whatever config_flags raises on a wrong one becomes a ValueError."""
+    """Parses the flags; raises ValueError where they are wrong."""
+    if not any(argument.lstrip("-").partition("=")[0] == "config" for argument in argv):
+        argv = [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
+    for argument in argv:
+        path = argument.partition("--config=")[2].partition(":")[0]
+        if path and not pathlib.Path(path).exists():
+            known = ", ".join(sorted(f.stem for f in (PROJECT / "configs").glob("*.py")))
+            raise ValueError(f"there is no config {path}; configs/ has {known}")
     try:
-        rest = app.parse_flags_with_usage(argv)
-    except Exception as error:
-        # config_flags puts a traceback into the message of an error in a config file
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise ValueError(
-            lines[-1] if "traceback" in str(error).lower() else " ".join(lines)
-        ) from None
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        raise ValueError(f"{error}; --help lists the flags") from error
+    except (AttributeError, KeyError) as error:  # with a KeyError inside
+        cause = error.args[0] if isinstance(error.args[0], Exception) else error
+        raise ValueError(f"no such config field: {' '.join(cause.args[0].split())}") from error
     if len(rest) > 1:
         raise ValueError(f"unexpected argument {rest[1]!r}: flags look like --config.batch_size=64")
     return rest
@@ -66,10 +91,6 @@ def explain(error: Exception) -> str | None:
         return f"the disk is full: {text}. Free some space and run the same command: it resumes"
     if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
         return f"out of memory on the device: lower --config.batch_size. {text[:200]}"
-    if "Unable to initialize backend" in text:
-        return (
-            f"{text}. Unset JAX_PLATFORMS, or install JAX for this device: pip install -e '.[cuda]'"
-        )
     if isinstance(error, OSError):
         return text
     frames = traceback.extract_tb(error.__traceback__)

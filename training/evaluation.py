@@ -1,6 +1,7 @@
 """Exact evaluation: each image counts once."""
 
 import jax
+from tqdm import tqdm
 
 from training.sharding import to_global
 
@@ -14,7 +15,9 @@ def evaluate(eval_step, state, batches, mesh) -> dict[str, float]:
     Raises:
       ValueError: no image could be counted.
     """
-    sums = [eval_step(state, to_global(batch, mesh)) for batch in batches]
+    hidden = None if jax.process_index() == 0 else True  # None: where there is no terminal
+    shown = tqdm(batches, "evaluating", unit="batch", leave=False, disable=hidden)
+    sums = [eval_step(state, to_global(batch, mesh)) for batch in shown]
     totals = {
         k: sum(float(s[k]) for s in jax.device_get(sums))
         for k in ("loss", "top1", "top5", "images")

@@ -111,16 +111,15 @@ class Progress:
         self._bar.update()
 
     def train(self, step: int, metrics: dict[str, float]) -> None:
-        text = (
-            f"loss {metrics['train/loss']:.4f}, top-1 {metrics['train/top1']:.1%}, "
-            f"{metrics['train/images_per_second']:,.0f} images/s"
-        )
-        if not self._bar.disable:
+        text = f"loss {metrics['train/loss']:.4f}, top-1 {metrics['train/top1']:.1%}"
+        rate = metrics.get("train/images_per_second")
+        if rate:
+            text += f", {rate:,.0f} images/s"
+            eta = tqdm.format_interval((self._total - step) * self._batch_size / rate)
+        if self._bar.disable:
+            self.say(f"step {step}/{self._total}: {text}" + (f", ETA {eta}" if rate else ""))
+        else:
             self._bar.set_postfix_str(text)
-            return
-        images_left = (self._total - step) * self._batch_size
-        eta = images_left / max(metrics["train/images_per_second"], 1e-9)
-        self.say(f"step {step}/{self._total}: {text}, ETA {tqdm.format_interval(eta)}")
 
     def say(self, text: str) -> None:
         if not self._active:

@@ -15,25 +15,23 @@ def join_cluster() -> None:
     Slurm, Open MPI, Kubernetes and Cloud TPU pods are recognised, as `jax.distributed.initialize`
     does. On one machine there is nothing to join.
     """
-    several = any(
-        int(os.environ.get(name, 1)) > 1
-        for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-    )
-    slurm_task = "SLURM_PROCID" in os.environ or "SLURM_NTASKS" not in os.environ
-    indexed_job = "KUBERNETES_SERVICE_HOST" in os.environ and "JOB_COMPLETION_INDEX" in os.environ
-    tpu_host = bool(
-        importlib.util.find_spec("libtpu") and glob.glob("/dev/accel*") + glob.glob("/dev/vfio/*")
-    )
-    if (several and slurm_task) or indexed_job or tpu_host:
-        if "PMI_SIZE" in os.environ:  # Intel MPI and MPICH announce themselves through mpi4py
-            jax.distributed.initialize(cluster_detection_method="mpi4py")
-        else:
-            jax.distributed.initialize()
+    slurm = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS")
+    srun = all(name in os.environ for name in slurm) and int(os.environ["SLURM_NTASKS"]) > 1
+    open_mpi = int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
+    other_mpi = int(os.environ.get("PMI_SIZE", 1)) > 1 and "SLURM_JOB_ID" not in os.environ
+    kubernetes = "KUBERNETES_SERVICE_HOST" in os.environ and "JOB_COMPLETION_INDEX" in os.environ
+    tpu_chips = glob.glob("/dev/accel*") + glob.glob("/dev/vfio/*")
+    tpu = bool(tpu_chips and importlib.util.find_spec("libtpu"))
+    if srun or open_mpi or kubernetes or tpu:
+        jax.distributed.initialize()
+    elif other_mpi:  # Intel MPI and MPICH can be asked through mpi4py
+        jax.distributed.initialize(cluster_detection_method="mpi4py")
 
 
-def make_mesh() -> Mesh:
-    """Returns the mesh of all devices of all processes, with the one axis "data"."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+def make_mesh(devices: list | None = None) -> Mesh:
+    """Returns the mesh of `devices`, else of all of all processes, with the one axis "data"."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

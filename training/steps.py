@@ -8,25 +8,22 @@ from training.sharding import replicated, split_batch
 from training.state import TrainState
 
 
-def make_train_step(model, optimizer, preprocess, mesh, *, seed: int, label_smoothing: float):
-    """Returns the compiled `step(state, batch) -> (state, metrics)`; it donates the state.
+def make_train_step(model, optimizer, preprocess, mesh, *, label_smoothing: float):
+    """Returns the compiled `step(state, batch, key) -> (state, metrics)`; it donates the state.
 
-    BatchNorm's batch is the whole batch, over all devices. Randomness is a function of
-    (seed, step).
+    BatchNorm's batch is the whole batch, over all devices. Augmentation and dropout are drawn from
+    (key, step), and the key comes from the seed.
 
     Args:
       model: a module of `models`.
       optimizer: an optax transform.
       preprocess: `f(key, uint8 images) -> float32 images`, from `data.make_preprocess`.
       mesh: of the devices.
-      seed: of augmentation and dropout.
       label_smoothing: weight of the uniform distribution in the targets (arXiv:1512.00567, 7).
     """
 
-    def step(state: TrainState, batch):
-        augment_key, dropout_key = jax.random.split(
-            jax.random.fold_in(jax.random.key(seed), state.step)
-        )
+    def step(state: TrainState, batch, key):
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = preprocess(augment_key, batch["image"])
         labels = batch["label"]
 
@@ -57,7 +54,7 @@ def make_train_step(model, optimizer, preprocess, mesh, *, seed: int, label_smoo
 
     return jax.jit(
         step,
-        in_shardings=(replicated(mesh), split_batch(mesh)),
+        in_shardings=(replicated(mesh), split_batch(mesh), replicated(mesh)),
         out_shardings=replicated(mesh),
         donate_argnums=0,
     )

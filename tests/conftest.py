@@ -1,0 +1,45 @@
+"""Eight simulated devices, one cache of compiled programs, and ways to run the commands."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), "cnn-architectures-tests")
+)
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+PROJECT = pathlib.Path(__file__).parents[1]
+
+
+def command(*arguments, devices: int = 1, env=None):
+    """Returns the arguments of `subprocess` for a command of this project."""
+    return {
+        "args": [sys.executable, *map(str, arguments)],
+        "cwd": PROJECT,
+        "env": os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)} | (env or {}),
+        "text": True,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
+
+
+@pytest.fixture
+def digits():
+    """The embedded default, cut to a few steps."""
+    from configs import digits
+
+    config = digits.get_config()
+    config.batch_size = 64
+    config.total_steps = 6
+    config.log_steps = 1
+    config.eval_steps = 6
+    config.checkpoint_steps = 3
+    return config

@@ -1,0 +1,58 @@
+"""Each folder imports only what its room allows, so that parts can be read and changed alone."""
+
+import ast
+import pathlib
+import sys
+
+import pytest
+
+PROJECT = pathlib.Path(__file__).parents[1]
+OURS = {"configs", "models", "data", "training", "analysis", "scripts", "train", "eval"}
+MAY_IMPORT = {
+    "configs": {"ml_collections", "configs.common"},
+    "models": {"jax", "flax.linen", "numpy", "models.layers"},
+    "data": {
+        "numpy", "grain", "tensorflow_datasets", "jax", "data",
+        "simplejpeg", "cv2", "PIL", "sklearn", "etils", "tqdm",
+    },
+    "training": {
+        "jax", "flax", "optax", "orbax", "numpy", "training",
+        "absl", "ml_collections", "etils", "tqdm", "tensorboardX",
+    },
+    "analysis": {"jax", "flax", "numpy", "matplotlib", "models", "data", "training", "analysis"},
+}  # fmt: skip
+
+
+def imports(path: pathlib.Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def allowed(name: str, folder: str) -> bool:
+    parts = name.split(".")
+    heads = {".".join(parts[: i + 1]) for i in range(len(parts))}
+    return bool(heads & MAY_IMPORT[folder]) or parts[0] in sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_a_folder_imports_only_what_its_room_allows(folder):
+    found = {
+        (path.name, name)
+        for path in (PROJECT / folder).rglob("*.py")
+        for name in imports(path)
+        if not allowed(name, folder)
+    }
+    assert not found
+
+
+def test_nothing_imports_scripts_and_the_loop_does_not_need_tensorflow():
+    for path in PROJECT.rglob("*.py"):
+        if path.relative_to(PROJECT).parts[0] not in OURS | {"train.py", "eval.py"}:
+            continue
+        heads = {name.partition(".")[0] for name in imports(path)}
+        assert "scripts" not in heads, path
+        assert "tensorflow" not in heads or path.parent.name == "scripts", path

@@ -1,0 +1,277 @@
+"""Small real runs: they learn, they do not depend on the devices, and they resume exactly."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import command
+
+import data
+import models
+import train
+from training import checkpoints, evaluation, metrics, optimizer, sharding, state, steps
+
+
+def lines(workdir, name="train/loss"):
+    return {line["step"]: line[name] for line in metrics.read_lines(workdir) if name in line}
+
+
+def run(config, devices, batches):
+    """Runs a few training steps on the first so many devices; returns losses and the state."""
+    mesh = sharding.make_mesh(jax.devices()[:devices])
+    model = models.create(**config.model)
+    tx, _ = optimizer.make(config.optimizer, config.batch_size, 100, 10.0)
+    train_state = state.create(model, tx, (8, 8, 1), config.seed, sharding.replicated(mesh))
+    step = steps.make_train_step(
+        model,
+        tx,
+        data.make_preprocess(config.input, train=True),
+        mesh,
+        label_smoothing=config.label_smoothing,
+    )
+    key = jax.device_put(jax.random.key(config.seed), sharding.replicated(mesh))
+    losses = []
+    for batch in batches:
+        train_state, values = step(train_state, sharding.to_global(batch, mesh), key)
+        losses.append(float(values["loss"]))
+    return losses, train_state, mesh
+
+
+def first_batches(config, number):
+    source = data.open_source(config.input, train=True)
+    iterator = data.make_train(source, config.input, config.batch_size, config.seed)
+    return [next(iterator) for _ in range(number)]
+
+
+def test_the_embedded_default_reads_handwriting(tmp_path):
+    from configs import digits
+
+    result = train.train(digits.get_config(), tmp_path)
+    assert result["top1"] >= 0.97
+    assert result["images"] == 360
+
+
+def test_one_device_and_eight_give_the_same_losses_and_statistics(digits):
+    batches = first_batches(digits, 4)
+    losses, one, _ = run(digits, 1, batches)
+    losses_8, eight, _ = run(digits, 8, batches)
+    np.testing.assert_allclose(losses, losses_8, rtol=1e-4)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_a_checkpoint_of_eight_devices_restores_on_one_and_on_two(digits, tmp_path):
+    batches = first_batches(digits, 2)
+    _, eight, _ = run(digits, 8, batches)
+    saved = checkpoints.Checkpoints(tmp_path)
+    saved.save(2, eight, None)
+    saved.wait()
+    for devices in (1, 2):
+        _, like, mesh = run(digits, devices, batches[:1])
+        restored = saved.restore_latest(like)
+        for a, b in zip(jax.tree.leaves(eight), jax.tree.leaves(restored), strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert b.sharding.mesh.size == devices
+    saved.close()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
+@pytest.mark.parametrize("devices", [1, 8])
+def test_evaluation_counts_each_image_once(digits, batch_size, devices):
+    digits.batch_size = 64
+    _, train_state, mesh = run(digits, devices, first_batches(digits, 1))
+    model = models.create(**digits.model)
+    eval_step = steps.make_eval_step(model, data.make_preprocess(digits.input, train=False), mesh)
+    source = data.open_source(digits.input, train=False)
+    batches = data.make_eval(source, digits.input, -(-batch_size // devices) * devices)
+    result = evaluation.evaluate(eval_step, train_state, batches, mesh)
+
+    images = (source.images.astype(np.float32) / 255 - digits.input.mean) / digits.input.std
+    variables = {"params": train_state.params, "batch_stats": train_state.batch_stats}
+    logits = model.apply(variables, images)
+    order = np.argsort(-logits, axis=-1, kind="stable")
+    hits = order == source.labels[:, None]
+    losses = -jax.nn.log_softmax(logits)[np.arange(360), source.labels]
+    assert result["images"] == 360
+    assert result["top1"] == pytest.approx(hits[:, 0].mean(), abs=1e-6)
+    assert result["top5"] == pytest.approx(hits[:, :5].any(1).mean(), abs=1e-6)
+    assert result["loss"] == pytest.approx(float(losses.mean()), rel=1e-5)
+
+
+def test_ten_crops_are_judged_by_their_mean_probability():
+    class FirstPixel:
+        def apply(self, variables, images, train):
+            value = images[:, 0, 0, 0]
+            return jnp.stack([value, jnp.zeros_like(value)], -1)
+
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    views = jnp.arange(10.0).reshape(10, 1, 1, 1, 1) - 4
+    step = steps.make_eval_step(FirstPixel(), lambda images: views, mesh)
+    empty = state.TrainState(jnp.zeros((), jnp.int32), {}, {}, {})
+    batch = {"image": np.zeros((1, 1, 1, 1), np.uint8), "label": np.zeros(1, np.int32)}
+    sums = step(empty, sharding.to_global(batch | {"mask": np.ones(1, np.float32)}, mesh))
+    mean = (1 / (1 + np.exp(-views))).mean()
+    np.testing.assert_allclose(sums["loss"], -np.log(mean), rtol=1e-5)
+
+
+def test_a_resumed_run_equals_one_that_was_not_stopped(digits, tmp_path, monkeypatch):
+    train.train(digits, tmp_path / "whole")
+
+    class Stop:
+        def received(self, step):
+            return step == 4
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train.command, "StopSignal", Stop)
+        with pytest.raises(SystemExit):
+            train.train(digits, tmp_path / "stopped")
+    train.train(digits, tmp_path / "stopped")
+    assert lines(tmp_path / "stopped") == lines(tmp_path / "whole")
+    assert lines(tmp_path / "stopped", "eval/loss") == lines(tmp_path / "whole", "eval/loss")
+    states = [restore(digits, tmp_path / name) for name in ("whole", "stopped")]
+    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def restore(config, workdir, which="latest"):
+    _, like, _ = run(config, 1, [])
+    saved = checkpoints.Checkpoints(workdir, read_only=True)
+    restored = saved.restore(which, like)
+    saved.close()
+    return restored
+
+
+SMALL = [
+    "train.py",
+    "--config=configs/digits.py",
+    "--config.batch_size=64",
+    "--config.log_steps=1",
+    "--config.eval_steps=20",
+    "--config.checkpoint_steps=10",
+]
+
+
+def start(workdir, *arguments, **options):
+    return subprocess.Popen(**command(*SMALL, f"--workdir={workdir}", *arguments, **options))
+
+
+def wait_for_step(process, workdir, step):
+    while process.poll() is None and max(lines(workdir), default=0) < step:
+        time.sleep(0.02)
+
+
+def test_a_run_killed_at_any_moment_ends_where_an_undisturbed_one_ends(tmp_path):
+    arguments = ["--config.total_steps=40"]
+    whole = start(tmp_path / "whole", *arguments)
+    killed = start(tmp_path / "killed", *arguments)
+    wait_for_step(killed, tmp_path / "killed", 23)
+    killed.kill()
+    killed.communicate()
+    again = start(tmp_path / "killed", *arguments)
+    for process in (whole, again):
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    logged = [
+        line["step"] for line in metrics.read_lines(tmp_path / "killed") if "train/loss" in line
+    ]
+    assert logged == list(range(1, 41))
+    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+
+
+def test_after_sigterm_a_run_saves_first_and_says_so(tmp_path):
+    process = start(tmp_path, "--config.total_steps=100000", "--config.checkpoint_steps=100000")
+    wait_for_step(process, tmp_path, 5)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate()
+    step = max(lines(tmp_path))
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert f"saved step {step}" in output
+    assert (tmp_path / "checkpoints" / f"{step:08d}").is_dir()
+
+
+def two_processes(workdir, *arguments):
+    cluster = {
+        "SLURM_JOB_ID": str(time.time_ns() % 100_000),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_NUM_NODES": "1",
+    }
+    return [
+        start(
+            workdir,
+            *arguments,
+            devices=2,
+            env=cluster | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)},
+        )
+        for i in (0, 1)
+    ]
+
+
+def test_two_processes_with_two_devices_are_one_process_with_four(tmp_path):
+    one = start(tmp_path / "one", "--config.total_steps=8", devices=4)
+    processes = [one, *two_processes(tmp_path / "two", "--config.total_steps=8")]
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    a, b = lines(tmp_path / "one"), lines(tmp_path / "two")
+    assert sorted(a) == sorted(b) == list(range(1, 9))
+    np.testing.assert_allclose(list(a.values()), list(b.values()), rtol=1e-4)
+    assert lines(tmp_path / "one", "eval/images") == lines(tmp_path / "two", "eval/images")
+
+
+def test_after_sigterm_to_one_of_two_processes_both_save_the_same_step(tmp_path):
+    processes = two_processes(tmp_path, "--config.total_steps=100000")
+    wait_for_step(processes[0], tmp_path, 5)
+    processes[1].send_signal(signal.SIGTERM)
+    outputs = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [128 + signal.SIGTERM] * 2, outputs
+    step = max(lines(tmp_path))
+    assert f"saved step {step}" in outputs[0][0]
+    assert (tmp_path / "checkpoints" / f"{step:08d}").is_dir()
+
+
+def test_eval_prints_what_training_measured(tmp_path):
+    process = start(tmp_path, "--config.total_steps=40")
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    at_20, at_40 = lines(tmp_path, "eval/top1")[20], lines(tmp_path, "eval/top1")[40]
+    for checkpoint, expected in (("20", at_20), ("latest", at_40), ("best", max(at_20, at_40))):
+        done = subprocess.run(
+            **command("eval.py", *SMALL[1:2], f"--workdir={tmp_path}", f"--checkpoint={checkpoint}")
+        )
+        result = json.loads(done.stdout.splitlines()[-1])
+        assert result["top1"] == pytest.approx(expected, abs=1e-6)
+        assert set(result) == {"step", "loss", "top1", "top5", "images"}
+
+
+def test_the_best_checkpoint_outlives_the_latest(digits, tmp_path):
+    _, train_state, _ = run(digits, 1, [])
+    saved = checkpoints.Checkpoints(tmp_path, keep=2)
+    for step, top1 in enumerate([0.5, 0.9, 0.6, 0.7, 0.8], 1):
+        saved.save(step, train_state, {"top1": top1})
+    saved.wait()
+    assert saved.best_step() == 2
+    saved.close()
+    kept = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
+    assert kept == [2, 4, 5]
+
+
+def test_training_needs_no_tensorflow(tmp_path):
+    script = f"""
+import sys
+sys.modules["tensorflow"] = None
+import train
+from configs import digits
+config = digits.get_config()
+config.total_steps = 2
+train.train(config, {str(tmp_path)!r})
+"""
+    done = subprocess.run(**command("-c", script))
+    assert done.returncode == 0, done.stderr
+    assert sys.executable
