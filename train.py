@@ -78,7 +78,7 @@ def train(config, workdir: str) -> dict[str, float]:
         mesh,
         label_smoothing=config.label_smoothing,
     )
-    key = jax.device_put(jax.random.key(config.seed), sharding.replicated(mesh))
+    key = steps.make_key(config.seed, mesh)
     eval_step = steps.make_eval_step(model, data.make_preprocess(config.input, train=False), mesh)
 
     with contextlib.ExitStack() as stack:  # closes what it opened, in any case

@@ -25,12 +25,23 @@ def decode(encoded: bytes, exact: bool) -> np.ndarray:
     if encoded[:2] == b"\xff\xd8":
         if b"\xff\xd9" not in encoded[-1024:]:
             raise ValueError("the JPEG file is cut off")
-        if simplejpeg.decode_jpeg_header(encoded, strict=False)[2] not in ("CMYK", "YCCK"):
+        try:
+            colours = simplejpeg.decode_jpeg_header(encoded, strict=False)[2]
+        except (KeyError, ValueError):  # an unusual chroma sampling, or damaged: Pillow knows
+            colours = None
+        if colours not in ("CMYK", "YCCK", None):
             return simplejpeg.decode_jpeg(
                 encoded, fastdct=not exact, fastupsample=not exact, strict=False
             )
-    with Image.open(io.BytesIO(encoded)) as image:
-        return np.asarray(image.convert("RGB"))
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            if image.mode.startswith("I;16"):  # Pillow would clip, not scale
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            elif image.mode == "P" and "transparency" in image.info:
+                image = image.convert("RGBA")
+            return np.asarray(image.convert("RGB"))
+    except (SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(str(error)) from error
 
 
 def random_resized_box(rng: np.random.Generator, height: int, width: int, min_area: float):
@@ -55,7 +66,8 @@ def scale_jitter_box(rng: np.random.Generator, height: int, width: int, size: in
     Simonyan and Zisserman, arXiv:1409.1556, section 3.1; He et al., arXiv:1512.03385, section 3.4.
     """
     shorter = min(height, width)
-    side = min(shorter, round(size * shorter / rng.integers(scales[0], scales[1] + 1)))
+    side = round(size * shorter / rng.integers(scales[0], scales[1] + 1))
+    side = min(shorter, max(1, side))
     return rng.integers(height - side + 1), rng.integers(width - side + 1), side, side
 
 
@@ -71,9 +83,9 @@ def crop(image: np.ndarray, box, size: int) -> np.ndarray:
 def center(image: np.ndarray, resize: int, size: int) -> np.ndarray:
     """Resizes the shorter side to `resize` pixels and cuts out the central `size` x `size`."""
     height, width = image.shape[:2]
-    if min(height, width) != resize:
-        scale = resize / min(height, width)
-        height, width = max(resize, int(height * scale)), max(resize, int(width * scale))
+    shorter = min(height, width)
+    if shorter != resize:
+        height, width = resize * height // shorter, resize * width // shorter
         image = np.asarray(
             Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
         )

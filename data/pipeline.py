@@ -37,6 +37,12 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
     """
     if config.crop not in CROPS:
         raise ValueError(f"input.crop {config.crop!r}: choose one of {', '.join(CROPS)}")
+    random_crop = config.crop in ("random_resized", "scale_jitter")
+    if random_crop and config.in_memory and not isinstance(source, InMemory):
+        raise ValueError(
+            f"input.crop {config.crop!r} needs whole images, which input.in_memory does not keep: "
+            "choose pad or center, or in_memory=False"
+        )
     source = _maybe_load(source, config)
     local = batch_size // jax.process_count()
     first = jax.process_index() * local
@@ -62,7 +68,7 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
 
         return batches()
 
-    broken = BrokenImages(config.max_broken_images)
+    broken = BrokenImages(config.max_broken_images, len(source))
 
     def example(position: int):
         rng = np.random.default_rng([seed, position])
@@ -122,7 +128,7 @@ def make_eval(source, config, batch_size: int, crops: int = 1):
     source = _maybe_load(source, config, size)
     local = batch_size // jax.process_count()
     first = jax.process_index() * local
-    broken = BrokenImages(config.max_broken_images)
+    broken = BrokenImages(config.max_broken_images, len(source))
 
     def example(i: int):
         encoded, label = source[i]
@@ -180,7 +186,7 @@ def _read_ahead(batch, steps: range, threads: int):
 
 def load(source, config, size: int | None = None) -> InMemory:
     """Decodes all of `source` into memory, resized and cropped in the centre to `size`."""
-    broken = BrokenImages(config.max_broken_images)
+    broken = BrokenImages(config.max_broken_images, len(source))
 
     def example(i: int):
         encoded, label = source[i]
@@ -199,6 +205,10 @@ def load(source, config, size: int | None = None) -> InMemory:
 
 
 def _maybe_load(source, config, size: int | None = None):
+    if config.resize < config.image_size and not isinstance(source, InMemory):
+        raise ValueError(
+            f"input.resize {config.resize} is below input.image_size {config.image_size}"
+        )
     if config.in_memory and not isinstance(source, InMemory):
         source = load(source, config, size)
     if isinstance(source, InMemory) and source.images.shape[1] != (size or config.image_size):
@@ -214,20 +224,20 @@ def _threads(config) -> int:
 
 
 class BrokenImages:
-    """Counts images that cannot be decoded, names each once, and gives up beyond `limit`."""
+    """Counts images that cannot be decoded, names each once, and gives up beyond `limit` of `total`."""
 
-    def __init__(self, limit: int):
-        self._limit = limit
+    def __init__(self, limit: int, total: int):
+        self._limit = min(limit, total - 1)
         self._names = set()
         self._lock = threading.Lock()
 
     def add(self, name: str, error: Exception) -> None:
         with self._lock:
-            if name in self._names:
-                return
+            known = name in self._names
             self._names.add(name)
             count = len(self._names)
-            print(f"skipped {name}: {error} ({count} so far)", file=sys.stderr, flush=True)
+            if not known:
+                print(f"skipped {name}: {error} ({count} so far)", file=sys.stderr, flush=True)
         if count > self._limit:
             raise ValueError(
                 f"{count} images cannot be decoded, the last is {name}; repair or remove them, "

@@ -119,11 +119,14 @@ def tfds_source(name: str, split: str, data_dir: str = "") -> TFDS:
     name, _, version = name.partition(":")
     prepare = f"prepare it with: python scripts/prepare_data.py {name} --data_dir={root}"
     versions = _subfolders(root / name, r"\d+\.\d+\.\d+")
-    if version:
+    if version and versions:
+        there = ", ".join(v.name for v in versions)
         versions = [v for v in versions if v.name == version]
+        if not versions:
+            raise FileNotFoundError(f"tfds:{name}:{version} is not in {root}, but version {there}")
     if not versions:
         configs = [
-            p.name for p in _subfolders(root / name, r"\D.*") if _subfolders(p, r"\d+\.\d+\.\d+")
+            p.name for p in _subfolders(root / name, r".+") if _subfolders(p, r"\d+\.\d+\.\d+")
         ]
         if configs:
             choices = ", ".join(f"tfds:{name}/{c}" for c in configs)

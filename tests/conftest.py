@@ -11,10 +11,15 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), "cnn-architectures-tests")
 )
 
-import jax
-import pytest
+USER_ENVIRONMENT = dict(os.environ)
+
+import jax  # noqa: E402 - after the environment is set
+import pytest  # noqa: E402
+
+from training import sharding  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
+sharding.several_cpu_devices()
 
 PROJECT = pathlib.Path(__file__).parents[1]
 
@@ -24,7 +29,7 @@ def command(*arguments, devices: int = 1, env=None):
     return {
         "args": [sys.executable, *map(str, arguments)],
         "cwd": PROJECT,
-        "env": os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)} | (env or {}),
+        "env": USER_ENVIRONMENT | {"JAX_NUM_CPU_DEVICES": str(devices)} | (env or {}),
         "text": True,
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,

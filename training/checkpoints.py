@@ -1,5 +1,8 @@
 """Checkpoints through Orbax: asynchronous, the latest few and the best one are kept."""
 
+import errno
+import json
+import shutil
 import sys
 import time
 
@@ -19,6 +22,8 @@ class Checkpoints:
         """`keep` latest checkpoints stay, and the one with the highest top-1."""
         best = policies.BestN(get_metric_fn=_top1, n=1, keep_checkpoints_without_metrics=False)
         self._folder = epath.Path(workdir).expanduser().absolute() / "checkpoints"
+        if not read_only:
+            self._put_aside([step for step in self._steps_on_disk() if not self._has_metrics(step)])
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -35,9 +40,21 @@ class Checkpoints:
         """Starts to save `state`; `metrics` are those of an evaluation at this very step, if any.
 
         Raises:
+          OSError: the disk has no room for it.
           Exception: what went wrong in the save before, in the background.
         """
+        self._check_room(state)
         self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+
+    def _check_room(self, state: TrainState) -> None:
+        """Stops before a save that would leave half a checkpoint and Orbax's threads in trouble."""
+        if "://" in str(self._folder):
+            return
+        free = shutil.disk_usage(self._folder).free
+        needed = 2**20 + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        if free < needed:
+            text = f"a checkpoint needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free"
+            raise OSError(errno.ENOSPC, f"No space left on device: {text}", str(self._folder))
 
     def restore_latest(self, like: TrainState) -> TrainState | None:
         """Returns the newest readable checkpoint, with the shapes and shardings of `like`.
@@ -59,6 +76,7 @@ class Checkpoints:
                 continue
             if unreadable:
                 self._put_aside(unreadable)
+                self._manager.reload()
                 print(f"going back to the checkpoint of step {step}", file=sys.stderr)
             return state
         if unreadable:
@@ -67,14 +85,27 @@ class Checkpoints:
             )
         return None
 
+    def _steps_on_disk(self) -> list[int]:
+        if not self._folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdigit())
+
+    def _has_metrics(self, step: int) -> bool:
+        """Whether the metrics can be read, if there are any: the manager reads those of all steps."""
+        file = self._folder / f"{step:08d}" / "metrics" / "metrics"
+        try:
+            return not file.exists() or bool(json.loads(file.read_text()))
+        except (OSError, ValueError):
+            return False
+
     def _put_aside(self, steps: list[int]) -> None:
         aside = self._folder.parent / "unreadable"
-        if jax.process_index() == 0:
-            aside.mkdir(exist_ok=True)
-            for step in steps:
+        for step in steps:
+            print(f"the checkpoint of step {step} is now in {aside}", file=sys.stderr)
+            if jax.process_index() == 0:
+                aside.mkdir(exist_ok=True)
                 (self._folder / f"{step:08d}").rename(aside / f"{step:08d}-{time.time_ns()}")
         multihost_utils.sync_global_devices("unreadable checkpoints are aside")
-        self._manager.reload()
 
     def restore(self, which: str, like: TrainState) -> TrainState:
         """Returns the checkpoint "latest", "best" (by top-1), or that of a step.

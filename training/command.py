@@ -36,13 +36,16 @@ def run(main) -> None:
             message = explain(error)
             if message is None:
                 raise
-            sys.exit(f"error: {message}")
+            sys.stdout.flush()
+            print(f"error: {message}", file=sys.stderr, flush=True)
+            os._exit(1)  # at once: threads of a failed save would add their tracebacks
 
     def start(_):
         logging.set_verbosity(logging.ERROR)  # Orbax and Grain tell their every step
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         if not jax.config.jax_compilation_cache_dir:
             jax.config.update("jax_compilation_cache_dir", str(cache / "cnn-architectures" / "jax"))
+        sharding.several_cpu_devices()
         sharding.join_cluster()
         try:
             jax.devices()

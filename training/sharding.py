@@ -9,6 +9,19 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
+def several_cpu_devices() -> None:
+    """Keeps simulated devices from waiting for each other forever; call it before JAX.
+
+    They share one pool of threads: with as many as cores, those that wait in an all-reduce can
+    hold every thread that the last one needs, and XLA aborts after 40 s (seen with 8 devices on 2
+    cores, jax 0.10.2). So each device computes in its own thread, one program at a time.
+    """
+    if jax.config.jax_num_cpu_devices > 1:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false"
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
 def join_cluster() -> None:
     """Joins the other processes where the environment announces a cluster; call it before JAX.
 

@@ -60,6 +60,11 @@ def make_train_step(model, optimizer, preprocess, mesh, *, label_smoothing: floa
     )
 
 
+def make_key(seed: int, mesh):
+    """Returns the random key that `step` draws from, on every device of every process."""
+    return jax.jit(jax.random.key, out_shardings=replicated(mesh))(seed)
+
+
 def make_eval_step(model, preprocess, mesh):
     """Returns the compiled `step(state, batch) -> sums` of loss, top1, top5 and images.
 

@@ -1,0 +1,204 @@
+"""A user's mistake gets one clear line with the remedy, and loses nothing."""
+
+import collections
+import re
+import shutil
+import subprocess
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import command
+from PIL import Image
+
+import train
+from training import checkpoints, metrics
+from training.command import explain
+
+
+def photographs(folder, split, number=4, classes=("cat", "dog")):
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / split / name).mkdir(parents=True)
+        for i in range(number):
+            pixels = rng.integers(0, 256, (12, 12, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / split / name / f"{i}.jpg")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ["--config=configs/nothing.py"],
+            "there is no config configs/nothing.py.*digits.*resnet50",
+        ),
+        (["--config.model.dpeth=20"], "dpeth.*depth"),
+        (["--config.batch_size=many"], "batch_size.*many"),
+        (["--confg=configs/digits.py"], "confg"),
+        (["--config=configs/resnet50.py"], "python scripts/prepare_data.py imagenet2012"),
+        (["--workdir=/proc/run"], "--workdir=/proc/run"),
+    ],
+)
+def test_a_command_answers_a_mistake_with_one_line(arguments, message, tmp_path):
+    if not any(a.startswith("--workdir") for a in arguments):
+        arguments = [*arguments, f"--workdir={tmp_path}"]
+    done = subprocess.run(**command("train.py", *arguments, env={"TFDS_DATA_DIR": str(tmp_path)}))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert re.search(message, last), last
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("model.name", "resnot", "available: .*resnet"),
+        ("model.num_classes", 7, "the data have 10 classes.*num_classes=10"),
+        ("optimizer.name", "sdg", "sgd, rmsprop, adamw"),
+        ("optimizer.schedule", "cosign", "cosine"),
+        ("batch_size", 100, "batch_size 100 does not divide by 8 devices: choose 96 or 104"),
+        ("input.source", "folders:x", "tfds:NAME, folder:PATH, digits or synthetic"),
+        ("input.train_split", "training", "train and test"),
+        ("input.crop", "middle", "random_resized"),
+        ("input.image_size", 16, "8 pixels a side"),
+    ],
+)
+def test_a_wrong_value_is_answered_with_the_right_ones(field, value, message, digits, tmp_path):
+    section, _, name = field.rpartition(".")
+    target = digits[section] if section else digits
+    target[name] = value
+    with pytest.raises(ValueError, match=message) as raised:
+        train.train(digits, tmp_path)
+    assert explain(raised.value) == " ".join(str(raised.value).split())
+
+
+def test_a_folder_without_images_says_where_they_belong(digits, tmp_path):
+    digits.input.source = f"folder:{tmp_path}"
+    with pytest.raises(FileNotFoundError, match="train/CLASS/.*jpg"):
+        train.train(digits, tmp_path / "run")
+
+
+def test_a_workdir_of_another_config_is_refused_and_the_difference_named(digits, tmp_path):
+    train.train(digits, tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    digits.optimizer.learning_rate = 0.5
+    with pytest.raises(ValueError, match=r"optimizer.learning_rate was 0.2 and is 0.5"):
+        train.train(digits, tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+    digits.optimizer.learning_rate = 0.2
+    digits.log_steps = 5
+    train.train(digits, tmp_path)  # how often it logs may differ
+
+
+def test_a_broken_image_is_named_and_skipped_up_to_the_limit(digits, tmp_path, capfd):
+    photographs(tmp_path / "pets", "train")
+    photographs(tmp_path / "pets", "test")
+    (tmp_path / "pets" / "train" / "cat" / "1.jpg").write_bytes(b"no image")
+    (tmp_path / "pets" / "test" / "dog" / "2.jpg").write_bytes(b"\xff\xd8 cut off")
+    digits.batch_size = 8
+    digits.model.num_classes = 2
+    digits.input.update(
+        source=f"folder:{tmp_path / 'pets'}", mean=(0.5,) * 3, std=(0.2,) * 3, in_memory=False
+    )
+    result = train.train(digits, tmp_path / "run")
+    assert result["images"] == 7
+    errors = capfd.readouterr().err
+    assert errors.count("cat/1.jpg") == 1
+    assert "dog/2.jpg" in errors
+
+    digits.input.max_broken_images = 0
+    with pytest.raises(ValueError, match="1.jpg.*max_broken_images"):
+        train.train(digits, tmp_path / "other")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_good_checkpoint(digits, tmp_path):
+    digits.total_steps = 40
+    digits.optimizer.warmup_epochs = 0.2  # the first steps are fine
+    digits.optimizer.learning_rate = 1e30
+    with pytest.raises(FloatingPointError, match=r"step \d+, learning rate .*e\+29.*checkpoint"):
+        train.train(digits, tmp_path)
+    saved = checkpoints.Checkpoints(tmp_path, read_only=True)
+    assert saved.latest_step() is None  # steps 3 and on were bad already
+    saved.close()
+
+
+def test_weights_that_are_not_finite_are_never_saved(digits, tmp_path, monkeypatch):
+    train.train(digits, tmp_path)
+    digits_again = digits.copy_and_resolve_references()
+    digits_again.total_steps = 9
+    monkeypatch.setattr(metrics, "check_same_config", lambda *_: None)
+    monkeypatch.setattr(train.steps, "all_finite", lambda state: jnp.array(False))
+    with pytest.raises(
+        FloatingPointError, match="at step 9.*last good checkpoint is that of step 6"
+    ):
+        train.train(digits_again, tmp_path)
+    saved = checkpoints.Checkpoints(tmp_path, read_only=True)
+    assert saved.latest_step() == 6
+    saved.close()
+
+
+@pytest.mark.parametrize("what", ["state", "metrics"])
+def test_an_unreadable_checkpoint_falls_back_to_the_one_before(what, digits, tmp_path, capfd):
+    train.train(digits, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "damaged")
+    newest = tmp_path / "damaged" / "checkpoints" / f"{6:08d}"
+    for file in newest.rglob("*"):
+        if file.is_file() and (file.parent.name == "metrics") == (what == "metrics"):
+            file.write_bytes(b"damaged")
+    train.train(digits, tmp_path / "damaged")
+    errors = capfd.readouterr().err
+    assert "the checkpoint of step 6 is now in" in errors
+    assert list((tmp_path / "damaged" / "unreadable").iterdir())
+
+    def losses(name):
+        lines = metrics.read_lines(tmp_path / name)
+        return {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
+
+    assert losses("damaged") == losses("whole")
+
+
+def test_an_error_of_the_background_save_surfaces(digits, tmp_path):
+    def run_and_break(*arguments, **keywords):
+        raise OSError(28, "No space left on device")
+
+    import orbax.checkpoint as ocp
+
+    original = ocp.StandardCheckpointHandler.async_save
+    try:
+        ocp.StandardCheckpointHandler.async_save = run_and_break
+        with pytest.raises(OSError, match="No space left") as raised:
+            train.train(digits, tmp_path)
+    finally:
+        ocp.StandardCheckpointHandler.async_save = original
+    assert explain(raised.value).startswith("the disk is full")
+
+
+def test_a_full_disk_is_told_before_a_save_and_the_run_goes_on_later(digits, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        room = iter([2**30, 2**10])
+        usage = collections.namedtuple("usage", "free")
+        patched.setattr(shutil, "disk_usage", lambda folder: usage(next(room)))
+        with pytest.raises(OSError, match="a checkpoint needs 2 MB, 0 MB are free") as raised:
+            train.train(digits, tmp_path)
+        assert explain(raised.value).startswith("the disk is full")
+    assert train.train(digits, tmp_path)["images"] == 360
+    steps = [line["step"] for line in metrics.read_lines(tmp_path) if "resumed" in line]
+    assert steps == [3]
+
+
+def test_a_bug_keeps_its_traceback():
+    def bug():
+        return jnp.ones(3) + jnp.ones(4)
+
+    with pytest.raises(Exception) as raised:
+        bug()
+    assert explain(raised.value) is None
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path):
+    done = subprocess.run(
+        **command("train.py", f"--workdir={tmp_path}", env={"JAX_PLATFORMS": "cuda"})
+    )
+    assert done.returncode == 1
+    assert "JAX_PLATFORMS=cuda" in done.stderr.splitlines()[-1]

@@ -1,0 +1,241 @@
+"""Tests training/optimizer.py against the update rules and schedules, written out in NumPy.
+
+Example:
+  pytest tests/test_optimizer.py
+"""
+
+import numpy as np
+import optax
+import pytest
+
+from configs import common
+from training import optimizer
+
+STEPS = 6
+PARAMS = {
+    "conv": {"kernel": np.array([[1.0, -2.0], [0.5, 3.0]]), "bias": np.array([0.3, -0.1])},
+    "norm": {"scale": np.array([1.0, 1.5])},
+}
+
+
+def optimizer_config(**changes):
+    config = common.get_config().optimizer
+    config.update({"schedule": "constant", "weight_decay": 0.0} | changes)
+    return config
+
+
+def flatten(tree):
+    return {(layer, name): np.asarray(v) for layer, ps in tree.items() for name, v in ps.items()}
+
+
+def unflatten(flat):
+    tree = {}
+    for (layer, name), value in flat.items():
+        tree.setdefault(layer, {})[name] = value.astype(np.float32)
+    return tree
+
+
+def random_gradients():
+    rng = np.random.default_rng(0)
+    shapes = {k: v.shape for k, v in flatten(PARAMS).items()}
+    return [{k: rng.normal(size=shape) for k, shape in shapes.items()} for _ in range(STEPS)]
+
+
+def train(gradients, **changes):
+    """Returns the parameters after one update for each of the gradients."""
+    tx, _ = optimizer.make(optimizer_config(**changes), 256, STEPS, steps_per_epoch=1)
+    params = unflatten(flatten(PARAMS))
+    state = tx.init(params)
+    for gradient in gradients:
+        updates, state = tx.update(unflatten(gradient), state, params)
+        params = optax.apply_updates(params, updates)
+    return flatten(params)
+
+
+def assert_follows(rule, decayed=("kernel",), **changes):
+    """Compares with `rule(weights, gradients, weight decay)` for each array on its own."""
+    gradients = random_gradients()
+    trained = train(gradients, **changes)
+    for key, start in flatten(PARAMS).items():
+        weight_decay = changes.get("weight_decay", 0.0) if key[1] in decayed else 0.0
+        expected = rule(start, [g[key] for g in gradients], weight_decay)
+        np.testing.assert_allclose(trained[key], expected, rtol=2e-5, atol=1e-6)
+
+
+ALL = ("kernel", "bias", "scale")
+DECAYS = pytest.mark.parametrize("decay, decayed", [("kernels", ("kernel",)), ("all", ALL)])
+
+
+# Update rules
+
+
+@DECAYS
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_follows_pytorchs_rule(nesterov, decay, decayed):
+    def rule(w, gradients, weight_decay):
+        buffer = 0.0
+        for g in gradients:
+            g = g + weight_decay * w
+            buffer = 0.8 * buffer + g
+            w = w - 0.1 * (g + 0.8 * buffer if nesterov else buffer)
+        return w
+
+    changes = {"momentum": 0.8, "nesterov": nesterov, "weight_decay": 0.05}
+    assert_follows(rule, decayed, name="sgd", learning_rate=0.1, decay=decay, **changes)
+
+
+def test_sgd_without_momentum_steps_along_the_gradient():
+    def rule(w, gradients, _):
+        return w - 0.1 * sum(gradients)
+
+    assert_follows(rule, name="sgd", learning_rate=0.1, momentum=0.0)
+
+
+@DECAYS
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_rmsprop_follows_tensorflows_rule(momentum, decay, decayed):
+    def rule(w, gradients, weight_decay):
+        square, buffer = 1.0, 0.0
+        for g in gradients:
+            g = g + weight_decay * w
+            square = 0.7 * square + 0.3 * g**2
+            buffer = momentum * buffer + 0.1 * g / np.sqrt(square + 0.5)
+            w = w - buffer
+        return w
+
+    changes = {"momentum": momentum, "rms_decay": 0.7, "epsilon": 0.5, "weight_decay": 0.05}
+    assert_follows(rule, decayed, name="rmsprop", learning_rate=0.1, decay=decay, **changes)
+
+
+@DECAYS
+def test_adamw_decays_weights_apart_from_the_gradient(decay, decayed):
+    def rule(w, gradients, weight_decay):
+        mean, square = 0.0, 0.0
+        for t, g in enumerate(gradients, 1):
+            mean = 0.8 * mean + 0.2 * g
+            square = 0.95 * square + 0.05 * g**2
+            step = mean / (1 - 0.8**t) / (np.sqrt(square / (1 - 0.95**t)) + 1e-3)
+            w = w - 0.1 * (step + weight_decay * w)
+        return w
+
+    changes = {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3, "weight_decay": 0.05}
+    assert_follows(rule, decayed, name="adamw", learning_rate=0.1, decay=decay, **changes)
+
+
+@pytest.mark.parametrize("clip_norm", [0.5, 100.0])  # below and above the norms that occur
+def test_clip_norm_shortens_long_gradients_only(clip_norm):
+    gradients = random_gradients()
+    clipped = []
+    for gradient in gradients:
+        norm = np.sqrt(sum((g**2).sum() for g in gradient.values()))
+        assert 0.5 < norm < 100
+        clipped.append({k: g * min(1, clip_norm / norm) for k, g in gradient.items()})
+    trained, expected = train(gradients, clip_norm=clip_norm), train(clipped)
+    for key in expected:
+        np.testing.assert_allclose(trained[key], expected[key], rtol=1e-5)
+
+
+def test_weight_decay_is_not_clipped():
+    zero = [{k: np.zeros_like(v) for k, v in flatten(PARAMS).items()}]
+    trained = train(zero, clip_norm=1e-3, learning_rate=0.1, weight_decay=0.5)
+    expected = 0.95 * PARAMS["conv"]["kernel"]
+    np.testing.assert_allclose(trained["conv", "kernel"], expected, rtol=1e-6)
+
+
+def test_updates_follow_the_schedule():
+    gradients = [{k: np.ones_like(v) for k, v in flatten(PARAMS).items()}] * STEPS
+    trained = train(gradients, momentum=0.0, learning_rate=0.1, schedule="steps", decay_at=(0.5,))
+    moved = PARAMS["conv"]["bias"] - trained["conv", "bias"]
+    np.testing.assert_allclose(moved, 3 * 0.1 + 3 * 0.01, rtol=1e-5)
+
+
+# Schedules
+
+
+def rates(batch_size=256, total_steps=90, steps_per_epoch=1.0, **changes):
+    """Returns the learning rate at steps 0 to total_steps; the peak is 0.4 for 256 images."""
+    config = optimizer_config(**{"learning_rate": 0.4} | changes)
+    _, schedule = optimizer.make(config, batch_size, total_steps, steps_per_epoch)
+    return np.array([float(schedule(step)) for step in range(total_steps + 1)])
+
+
+@pytest.mark.parametrize("schedule", optimizer.SCHEDULES)
+@pytest.mark.parametrize("batch_size", [64, 1024])
+def test_learning_rate_is_proportional_to_the_batch_size(schedule, batch_size):
+    changes = {"schedule": schedule, "warmup_epochs": 3.0, "total_steps": 20}
+    expected = rates(**changes) * batch_size / 256
+    np.testing.assert_allclose(rates(batch_size=batch_size, **changes), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", optimizer.SCHEDULES)
+@pytest.mark.parametrize("factor", [0.0, 0.25])
+def test_warm_up_is_linear_up_to_the_peak(schedule, factor):
+    warmup_epochs, steps_per_epoch = 2.5, 4.0
+    found = rates(
+        schedule=schedule,
+        total_steps=40,
+        steps_per_epoch=steps_per_epoch,
+        warmup_epochs=warmup_epochs,
+        warmup_factor=factor,
+        decay_at=(0.9,),
+    )
+    np.testing.assert_allclose(found[:11], np.linspace(0.4 * factor, 0.4, 11), rtol=1e-5)
+
+
+def test_constant_stays_at_the_peak():
+    np.testing.assert_allclose(rates(schedule="constant"), 0.4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [0, 5])
+def test_steps_fall_at_fractions_of_the_whole_run(warmup):
+    changes = {"schedule": "steps", "warmup_epochs": float(warmup), "decay_factor": 0.1}
+    found = rates(decay_at=(30 / 90, 60 / 90), **changes)
+    expected = np.repeat([0.4, 0.04, 0.004], [30, 30, 31])
+    np.testing.assert_allclose(found[warmup:], expected[warmup:], rtol=1e-5)
+
+
+@pytest.mark.parametrize("warmup", [0, 10])
+def test_cosine_is_half_at_half_way_and_nothing_at_the_end(warmup):
+    found = rates(schedule="cosine", warmup_epochs=float(warmup))[warmup:]
+    middle = len(found) // 2
+    np.testing.assert_allclose(found[[0, middle]], [0.4, 0.2], rtol=1e-5)
+    assert abs(found[-1]) < 1e-7
+    assert (np.diff(found) < 0).all()
+
+
+@pytest.mark.parametrize("warmup", [0, 10])
+@pytest.mark.parametrize("schedule, power", [("linear", 1), ("polynomial", 3)])
+def test_linear_and_polynomial_fall_as_a_power_of_what_is_left(schedule, power, warmup):
+    field = 3.0  # which "linear" has no use for
+    found = rates(schedule=schedule, power=field, warmup_epochs=float(warmup))[warmup:]
+    expected = 0.4 * np.linspace(1, 0, len(found)) ** power
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_exponential_falls_in_stairs_of_some_epochs():
+    changes = {"schedule": "exponential", "decay_epochs": 2.0, "decay_factor": 0.94}
+    found = rates(total_steps=30, steps_per_epoch=5.0, **changes)
+    np.testing.assert_allclose(found, 0.4 * 0.94 ** (np.arange(31) // 10), rtol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", optimizer.SCHEDULES)
+def test_warm_up_longer_than_the_run_reaches_the_peak_at_its_end(schedule):
+    found = rates(schedule=schedule, total_steps=4, warmup_epochs=10.0, decay_at=(0.5,))
+    np.testing.assert_allclose(found[:4], [0, 0.1, 0.2, 0.3], rtol=1e-5)
+    assert np.isfinite(found).all()
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    "field, choices",
+    [
+        ("name", "sgd, rmsprop, adamw"),
+        ("decay", "kernels, all"),
+        ("schedule", "constant, steps, cosine, linear, exponential, polynomial"),
+    ],
+)
+def test_unknown_name_lists_the_choices(field, choices):
+    with pytest.raises(ValueError, match=rf"optimizer\.{field} 'magic'.*{choices}"):
+        optimizer.make(optimizer_config(**{field: "magic"}), 256, 10, 1.0)
