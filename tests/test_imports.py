@@ -19,7 +19,7 @@ MAY_IMPORT = {
         "jax", "flax", "optax", "orbax", "numpy", "training",
         "absl", "ml_collections", "etils", "tqdm", "tensorboardX",
     },
-    "analysis": {"jax", "flax", "numpy", "matplotlib", "models", "data", "training", "analysis"},
+    "analysis": {"jax", "flax", "numpy", "matplotlib", "etils", "models", "data", "training", "analysis"},
 }  # fmt: skip
 
 

@@ -70,7 +70,8 @@ def parse(argv: list[str]) -> list[str]:
     for argument in argv:
         path = argument.partition("--config=")[2].partition(":")[0]
         if path and not pathlib.Path(path).exists():
-            known = ", ".join(sorted(f.stem for f in (PROJECT / "configs").glob("*.py")))
+            names = {file.stem for file in (PROJECT / "configs").glob("*.py")}
+            known = ", ".join(sorted(names - {"__init__", "common"}))
             raise ValueError(f"there is no config {path}; configs/ has {known}")
     try:
         rest = flags.FLAGS(argv)

@@ -1,0 +1,56 @@
+"""Pictures of training runs."""
+
+import json
+
+import matplotlib
+from etils import epath
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402 - after the backend is chosen
+
+
+def curves(runs: dict[str, str], output: str, title: str = "") -> None:
+    """Draws loss and top-1 error over the steps: training as thin lines, evaluation as dots.
+
+    Args:
+      runs: label in the legend -> workdir; its metrics.jsonl is read.
+      output: file of the picture, for example curve.png.
+      title: above the picture.
+
+    Raises:
+      FileNotFoundError: a workdir without metrics.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    for number, (label, workdir) in enumerate(runs.items()):
+        lines = _read(workdir)
+        color = f"C{number}"
+        for axes, name, scale in ((left, "loss", lambda v: v), (right, "top1", _error)):
+            for phase, style in (("train", "-"), ("eval", "o-")):
+                points = [
+                    (x["step"], scale(x[f"{phase}/{name}"]))
+                    for x in lines
+                    if f"{phase}/{name}" in x
+                ]
+                thin = {"linewidth": 1, "alpha": 0.5} if phase == "train" else {"markersize": 3}
+                text = f"{label}, {'training' if phase == 'train' else 'evaluation'}"
+                axes.plot(*zip(*points, strict=True), style, color=color, label=text, **thin)
+    left.set(xlabel="step", ylabel="loss", yscale="log")
+    right.set(xlabel="step", ylabel="top-1 error (%)", ylim=(0, None))
+    right.legend(frameon=False, fontsize="small")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    figure.suptitle(title)
+    figure.savefig(output, dpi=110)
+    plt.close(figure)
+
+
+def _error(top1: float) -> float:
+    return 100 * (1 - top1)
+
+
+def _read(workdir: str) -> list[dict]:
+    path = epath.Path(workdir).expanduser() / "metrics.jsonl"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: is {workdir} the workdir of a run?")
+    return [json.loads(line) for line in path.read_text().splitlines()]

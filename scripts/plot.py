@@ -1,0 +1,30 @@
+"""Draws loss and error of one or more runs into one picture.
+
+Example:
+  python scripts/plot.py residual=runs/digits plain=runs/plain --output=docs/digits.png
+"""
+
+import argparse
+import sys
+
+from analysis import plots
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", metavar="[LABEL=]WORKDIR")
+    parser.add_argument("--output", default="curves.png", help="default: curves.png")
+    parser.add_argument("--title", default="")
+    args = parser.parse_args()
+    runs = {run.partition("=")[0]: run.rpartition("=")[2] for run in args.runs}
+    try:
+        plots.curves(runs, args.output, args.title)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(f"drew {args.output}")
+
+
+if __name__ == "__main__":
+    main()
