@@ -22,17 +22,55 @@ def decode(encoded: bytes, exact: bool) -> np.ndarray:
     Raises:
       ValueError, OSError: it cannot be decoded, or a part of it is missing.
     """
-    if encoded[:2] == b"\xff\xd8":
-        if b"\xff\xd9" not in encoded[-1024:]:
-            raise ValueError("the JPEG file is cut off")
-        try:
-            colours = simplejpeg.decode_jpeg_header(encoded, strict=False)[2]
-        except (KeyError, ValueError):  # an unusual chroma sampling, or damaged: Pillow knows
-            colours = None
-        if colours not in ("CMYK", "YCCK", None):
-            return simplejpeg.decode_jpeg(
-                encoded, fastdct=not exact, fastupsample=not exact, strict=False
-            )
+    if _jpeg_size(encoded) is None:
+        return _decode_with_pillow(encoded)
+    return simplejpeg.decode_jpeg(encoded, fastdct=not exact, fastupsample=not exact, strict=False)
+
+
+def decode_crop(encoded: bytes, draw_box, size: int) -> np.ndarray:
+    """Returns a box of the image, resized to `size` x `size`; a JPEG is decoded down to it only.
+
+    Args:
+      encoded: the file.
+      draw_box: `f(height, width) -> (top, left, height, width)`.
+      size: of the result.
+
+    Raises:
+      ValueError, OSError: it cannot be decoded, or a part of it is missing.
+    """
+    jpeg_size = _jpeg_size(encoded)
+    if jpeg_size is None:
+        image = _decode_with_pillow(encoded)
+        return crop(image, draw_box(*image.shape[:2]), size)
+    box = draw_box(*jpeg_size)
+    upper_part = _with_height(encoded, int(box[0] + box[2]))
+    return crop(decode(upper_part, exact=False), box, size)
+
+
+def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
+    """Returns (height, width) of a JPEG that simplejpeg decodes, None for what Pillow has to."""
+    if encoded[:2] != b"\xff\xd8":
+        return None
+    if b"\xff\xd9" not in encoded[-1024:]:
+        raise ValueError("the JPEG file is cut off")
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded, strict=False)
+    except (KeyError, ValueError):  # an unusual chroma sampling, or damaged: Pillow knows
+        return None
+    return None if colours in ("CMYK", "YCCK") else (height, width)
+
+
+def _with_height(jpeg: bytes, height: int) -> bytes:
+    """Returns the file with a smaller `height` in its frame header: decoders stop there."""
+    at = 2
+    while jpeg[at + 1] not in (0xC0, 0xC1, 0xC2):  # what libjpeg knows of frame headers
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4])
+        if jpeg[at : at + 1] != b"\xff" or at + 9 > len(jpeg):
+            return jpeg
+    return jpeg[: at + 5] + height.to_bytes(2) + jpeg[at + 7 :]  # marker, length, precision
+
+
+def _decode_with_pillow(encoded: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             if image.mode.startswith("I;16"):  # Pillow would clip, not scale
@@ -75,8 +113,8 @@ def crop(image: np.ndarray, box, size: int) -> np.ndarray:
     """Cuts the box (top, left, height, width) out of `image` and resizes it to `size` x `size`."""
     top, left, height, width = box
     part = image[top : top + height, left : left + width]
-    shrinks = height > size and width > size
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    halves = min(height, width) >= 2 * size  # below that, bilinear resizing skips no pixel
+    method = cv2.INTER_AREA if halves else cv2.INTER_LINEAR
     return cv2.resize(part, (size, size), interpolation=method)
 
 

@@ -76,12 +76,12 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
         while True:  # in place of a broken image comes the one after it
             encoded, label = source[i]
             try:
-                image = decode.decode(encoded, exact=False)
+                image = train_image(encoded, rng, config)
             except (ValueError, OSError) as error:
                 broken.add(source.describe(i), error)
                 i = (i + 1) % len(source)
             else:
-                return train_crop(image, rng, config), label
+                return image, label
 
     def batch(step: int):
         images, labels = zip(*map(example, positions(step)), strict=True)
@@ -90,19 +90,18 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
     return _read_ahead(batch, range(start_step, sys.maxsize), _threads(config))
 
 
-def train_crop(image: np.ndarray, rng: np.random.Generator, config) -> np.ndarray:
-    """Cuts and resizes a decoded image to `config.image_size`, as `config.crop` says."""
-    height, width = image.shape[:2]
+def train_image(encoded: bytes, rng: np.random.Generator, config) -> np.ndarray:
+    """Decodes an image, and cuts and resizes it to `config.image_size`, as `config.crop` says."""
     size = config.image_size
-    if config.crop == "random_resized":
-        return decode.crop(
-            image, decode.random_resized_box(rng, height, width, config.min_area), size
-        )
-    if config.crop == "scale_jitter":
-        return decode.crop(
-            image, decode.scale_jitter_box(rng, height, width, size, config.scales), size
-        )
-    return decode.center(image, config.resize, size)
+
+    def draw_box(height: int, width: int):
+        if config.crop == "random_resized":
+            return decode.random_resized_box(rng, height, width, config.min_area)
+        return decode.scale_jitter_box(rng, height, width, size, config.scales)
+
+    if config.crop in ("random_resized", "scale_jitter"):
+        return decode.decode_crop(encoded, draw_box, size)
+    return decode.center(decode.decode(encoded, exact=False), config.resize, size)
 
 
 def make_eval(source, config, batch_size: int, crops: int = 1):
@@ -220,7 +219,9 @@ def _maybe_load(source, config, size: int | None = None):
 
 
 def _threads(config) -> int:
-    return config.threads or max(2, os.cpu_count() or 2)
+    has_affinity = hasattr(os, "sched_getaffinity")  # what Slurm and taskset grant; not on macOS
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 2
+    return config.threads or max(2, cores)
 
 
 class BrokenImages:
