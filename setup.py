@@ -36,6 +36,6 @@ setup(
         "cuda": [JAX.replace("jax", "jax[cuda]")],
         "tpu": [JAX.replace("jax", "jax[tpu]")],
         "prepare": ["tensorflow>=2.20"],
-        "test": ["pytest>=8.3", "ruff>=0.12", "tensorflow>=2.20"],
+        "test": ["pytest>=8.3", "ruff>=0.17.6,<0.18", "tensorflow>=2.20"],
     },
 )

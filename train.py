@@ -29,10 +29,20 @@ from training import checkpoints, command, evaluation, metrics, optimizer, shard
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
 
-# Fields that a resumed run may change: they touch no image and no weight.
-MAY_DIFFER = {"log_steps", "eval_steps", "eval_epochs", "checkpoint_steps", "checkpoint_epochs"} | {
-    "keep_checkpoints", "input.data_dir", "input.threads", "input.max_broken_images"
-}  # fmt: skip
+# Fields that a resumed run may change. Another length changes the learning rates that are to come.
+MAY_DIFFER = {
+    "total_steps",
+    "total_epochs",
+    "log_steps",
+    "eval_steps",
+    "eval_epochs",
+    "checkpoint_steps",
+    "checkpoint_epochs",
+    "keep_checkpoints",
+    "input.data_dir",
+    "input.threads",
+    "input.max_broken_images",
+}
 
 
 def main() -> None:
@@ -53,7 +63,7 @@ def train(config, workdir: str) -> dict[str, float]:
     began = time.monotonic()
     workdir = writable(workdir)
     previous = metrics.read_lines(workdir)
-    metrics.check_same_config(previous, config.to_dict(), MAY_DIFFER)
+    changes = metrics.check_same_config(previous, config.to_dict(), MAY_DIFFER)
 
     # Data, network, optimizer: each part gets its own section of the config.
     sharding.check_batch_size(config.batch_size)
@@ -104,7 +114,9 @@ def train(config, workdir: str) -> dict[str, float]:
             f"{len(eval_source):,} to evaluate, {len(train_source.class_names)} classes\n"
             f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, "
             f"{jax.process_count()} process(es)\n"
-            f"results: {workdir}" + (f", resumed at step {step}" if step else "")
+            f"results: {workdir}"
+            + (f", resumed at step {step}" if step else "")
+            + (f" with changes: {'; '.join(changes)}" if step and changes else "")
         )
 
         stop = command.StopSignal()

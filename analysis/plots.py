@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt  # noqa: E402 - after the backend is chosen
 
 
 def curves(runs: dict[str, str], output: str, title: str = "") -> None:
-    """Draws loss and top-1 error over the steps: training as thin lines, evaluation as dots.
+    """Draws loss and top-1 error over the steps: training as thin lines, evaluation with dots.
 
     Args:
       runs: label in the legend -> workdir; its metrics.jsonl is read.
@@ -32,11 +32,11 @@ def curves(runs: dict[str, str], output: str, title: str = "") -> None:
                     if f"{phase}/{name}" in x
                 ]
                 thin = {"linewidth": 1, "alpha": 0.5} if phase == "train" else {"markersize": 3}
-                text = f"{label}, {'training' if phase == 'train' else 'evaluation'}"
-                axes.plot(*zip(*points, strict=True), style, color=color, label=text, **thin)
+                thin["label"] = label if phase == "eval" else None
+                axes.plot(*zip(*points, strict=True), style, color=color, **thin)
     left.set(xlabel="step", ylabel="loss", yscale="log")
     right.set(xlabel="step", ylabel="top-1 error (%)", ylim=(0, None))
-    right.legend(frameon=False, fontsize="small")
+    right.legend(frameon=False, title="dots: evaluation\nthin: training", alignment="left")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)

@@ -86,9 +86,19 @@ def test_a_workdir_of_another_config_is_refused_and_the_difference_named(digits,
     with pytest.raises(ValueError, match=r"optimizer.learning_rate was 0.2 and is 0.5"):
         train.train(digits, tmp_path)
     assert (tmp_path / "metrics.jsonl").read_text() == before
-    digits.optimizer.learning_rate = 0.2
-    digits.log_steps = 5
-    train.train(digits, tmp_path)  # how often it logs may differ
+
+
+def test_a_finished_run_may_go_on_longer_and_says_what_changed(digits, tmp_path, capfd):
+    train.train(digits, tmp_path)
+    digits.total_steps = 8
+    digits.log_steps = 4
+    train.train(digits, tmp_path)
+    output = capfd.readouterr().out
+    assert "resumed at step 6 with changes" in output
+    assert "total_steps was 6 and is 8" in output
+    assert max(line.get("step", 0) for line in metrics.read_lines(tmp_path)) == 8
+    train.train(digits, tmp_path)
+    assert "with changes" not in capfd.readouterr().out
 
 
 def test_a_broken_image_is_named_and_skipped_up_to_the_limit(digits, tmp_path, capfd):
@@ -127,7 +137,6 @@ def test_weights_that_are_not_finite_are_never_saved(digits, tmp_path, monkeypat
     train.train(digits, tmp_path)
     digits_again = digits.copy_and_resolve_references()
     digits_again.total_steps = 9
-    monkeypatch.setattr(metrics, "check_same_config", lambda *_: None)
     monkeypatch.setattr(train.steps, "all_finite", lambda state: jnp.array(False))
     with pytest.raises(
         FloatingPointError, match="at step 9.*last good checkpoint is that of step 6"
@@ -158,15 +167,15 @@ def test_an_unreadable_checkpoint_falls_back_to_the_one_before(what, digits, tmp
     assert losses("damaged") == losses("whole")
 
 
-def test_an_error_of_the_background_save_surfaces(digits, tmp_path):
-    def run_and_break(*arguments, **keywords):
+def test_an_error_of_a_save_surfaces(digits, tmp_path):
+    def fail(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
     import orbax.checkpoint as ocp
 
     original = ocp.StandardCheckpointHandler.async_save
     try:
-        ocp.StandardCheckpointHandler.async_save = run_and_break
+        ocp.StandardCheckpointHandler.async_save = fail
         with pytest.raises(OSError, match="No space left") as raised:
             train.train(digits, tmp_path)
     finally:

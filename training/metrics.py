@@ -16,22 +16,37 @@ def read_lines(workdir) -> list[dict]:
     return [json.loads(line) for line in lines if line.endswith("}\n")]
 
 
-def check_same_config(lines: list[dict], config: dict, may_differ: set[str]) -> None:
-    """Raises ValueError that names what differs from the config of the run in this workdir."""
-    if not lines or "config" not in lines[0]:
-        return
-    before = _flatten(lines[0]["config"])
-    now = _flatten(json.loads(json.dumps(config)))
-    differing = [
-        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+def check_same_config(lines: list[dict], config: dict, may_differ: set[str]) -> list[str]:
+    """Compares `config` with that of the run in this workdir.
+
+    Args:
+      lines: of metrics.jsonl, see `read_lines`.
+      config: of the run that wants to go on.
+      may_differ: fields such as "optimizer.momentum" whose change is no mistake.
+
+    Returns:
+      What differs among the fields that may.
+
+    Raises:
+      ValueError: another field differs; the message names it.
+    """
+    headers = [header for line in lines for header in (line, line.get("resumed", {}))]
+    configs = [header["config"] for header in headers if "config" in header]
+    if not configs:
+        return []
+    before, now = _flatten(configs[-1]), _flatten(json.loads(json.dumps(config)))
+    differing = {
+        name: f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name) and name not in may_differ
-    ]
-    if differing:
+        if before.get(name) != now.get(name)
+    }
+    mistakes = [text for name, text in differing.items() if name not in may_differ]
+    if mistakes:
         raise ValueError(
-            f"--workdir holds a run of another config: {'; '.join(differing)}. "
+            f"--workdir holds a run of another config: {'; '.join(mistakes)}. "
             "Choose another --workdir, or the config of before"
         )
+    return list(differing.values())
 
 
 def _flatten(tree: dict, prefix: str = "") -> dict:
@@ -60,9 +75,7 @@ class Writer:
         self._path = workdir / "metrics.jsonl"
         kept = [line for line in read_lines(workdir) if line.get("step", 0) <= step]
         if kept and step:
-            kept.append(
-                {"step": step, "resumed": {k: v for k, v in header.items() if k != "config"}}
-            )
+            kept.append({"step": step, "resumed": header})
         else:
             kept = [header]
         self._text = "".join(json.dumps(line) + "\n" for line in kept)
