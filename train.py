@@ -191,10 +191,9 @@ def writable(workdir: str) -> epath.Path:
         path.mkdir(parents=True, exist_ok=True)
         (path / f".writable-{jax.process_index()}").write_text("")
         (path / f".writable-{jax.process_index()}").unlink()
-    except OSError as error:
-        raise ValueError(
-            f"cannot write into --workdir={workdir}: {error.strerror or error}"
-        ) from error
+    except (OSError, ImportError) as error:  # a bucket's file system may not be installed
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"cannot write into --workdir={workdir}: {reason}") from error
     return path
 
 

@@ -44,7 +44,8 @@ def decode_crop(encoded: bytes, draw_box, size: int) -> np.ndarray:
         return crop(image, draw_box(*image.shape[:2]), size)
     box = draw_box(*jpeg_size)
     upper_part = _with_height(encoded, int(box[0] + box[2]))
-    return crop(decode(upper_part, exact=False), box, size)
+    image = simplejpeg.decode_jpeg(upper_part, fastdct=True, fastupsample=True, strict=False)
+    return crop(image, box, size)
 
 
 def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
@@ -60,14 +61,16 @@ def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
     return None if colours in ("CMYK", "YCCK") else (height, width)
 
 
-def _with_height(jpeg: bytes, height: int) -> bytes:
+def _with_height(jpeg: bytes, height: int) -> bytes | bytearray:
     """Returns the file with a smaller `height` in its frame header: decoders stop there."""
     at = 2
     while jpeg[at + 1] not in (0xC0, 0xC1, 0xC2):  # what libjpeg knows of frame headers
         at += 2 + int.from_bytes(jpeg[at + 2 : at + 4])
         if jpeg[at : at + 1] != b"\xff" or at + 9 > len(jpeg):
             return jpeg
-    return jpeg[: at + 5] + height.to_bytes(2) + jpeg[at + 7 :]  # marker, length, precision
+    shorter = bytearray(jpeg)
+    shorter[at + 5 : at + 7] = height.to_bytes(2)  # after the marker, the length, the precision
+    return shorter
 
 
 def _decode_with_pillow(encoded: bytes) -> np.ndarray:

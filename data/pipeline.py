@@ -84,8 +84,11 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
                 return image, label
 
     def batch(step: int):
-        images, labels = zip(*map(example, positions(step)), strict=True)
-        return {"image": np.stack(images), "label": np.array(labels, np.int32)}
+        images = np.empty((local, config.image_size, config.image_size, 3), np.uint8)
+        labels = np.empty(local, np.int32)
+        for i, position in enumerate(positions(step)):
+            images[i], labels[i] = example(position)
+        return {"image": images, "label": labels}
 
     return _read_ahead(batch, range(start_step, sys.maxsize), _threads(config))
 

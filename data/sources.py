@@ -76,7 +76,10 @@ class Folder:
 
     def __getitem__(self, i: int):
         path, label = self._files[i]
-        return epath.Path(path).read_bytes(), label
+        if "://" in path:
+            return epath.Path(path).read_bytes(), label
+        with open(path, "rb", buffering=0) as file:  # cheaper, and this is the hot path
+            return file.read(), label
 
     def describe(self, i: int) -> str:
         return self._files[i][0]

@@ -1,9 +1,10 @@
 """Measures the input pipeline and the training loop, each beside what it is held against.
 
-input: images/s of data.make_train beside PyTorch's DataLoader with Pillow: the same JPEG files of
-  500 x 375, random resized crops of 224, uint8 batches, as many threads here as processes there.
-  The peer mirrors on the host, this project in the compiled step. Wanted: at least twice as many.
-  Where PyTorch is not installed, it is put into an environment of its own, in ~/.cache.
+input: images/s of data.make_train beside PyTorch's DataLoader with torchvision's transforms on
+  Pillow: the same JPEG files of 500 x 375, random resized crops of 224, mirrored, uint8 batches, as
+  many threads here as processes there. The peer mirrors on the host, this project in the compiled
+  step. Wanted: at least twice as many. Where PyTorch is not installed, it is put into an environment
+  of its own, in ~/.cache.
 loop: time a step of the training loop, with its logs, beside the compiled step alone on a batch
   that lies on the device: ResNet-20 of configs/cifar10.py, images in memory. Wanted: at most 3 %
   more.
@@ -24,7 +25,6 @@ import importlib.metadata
 import math
 import os
 import platform
-import random
 import shlex
 import statistics
 import subprocess
@@ -49,7 +49,7 @@ def main():
     commands = parser.add_subparsers(required=True, metavar="{input,loop}")
     sub = commands.add_parser("input", help="the input pipeline beside PyTorch's")
     sub.add_argument("--images", type=positive, default=2048 * CORES, help="a round (%(default)s)")
-    sub.add_argument("--torch_python", help="a Python that has torch, pillow and numpy")
+    sub.add_argument("--torch_python", help="a Python that has torch and torchvision")
     sub.add_argument("--rounds", type=positive, default=3, help="of each (%(default)s)")
     sub.set_defaults(run=measure_input)
     sub = commands.add_parser("loop", help="the training loop beside the compiled step alone")
@@ -82,8 +82,8 @@ def positive(text):
 def measure_input(args):
     torch_python = find_torch(args.torch_python)
     describe("numpy", "grain", "opencv-python-headless", "simplejpeg")
-    versions = "import torch, PIL; print('torch', torch.__version__, 'pillow', PIL.__version__)"
-    print("peer:", output(torch_python, "-c", versions))
+    versions = "import torch, torchvision as tv, PIL; print(torch.__version__, tv.__version__, PIL.__version__)"
+    print("peer: torch, torchvision, pillow", output(torch_python, "-c", versions))
     peers = (sys.executable, "our-round"), (torch_python, "torch-round")
     rates = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -109,13 +109,15 @@ def find_torch(chosen):
     own = folder / "bin" / "python"
     for python in [chosen] if chosen else [sys.executable, own]:
         with contextlib.suppress(OSError, subprocess.CalledProcessError):
-            output(python, "-c", "import torch, PIL, numpy")
+            output(python, "-c", "import torchvision, PIL, numpy")
             return python
     if chosen:
-        raise ValueError(f"--torch_python={chosen} is no Python that has torch, pillow and numpy")
-    print(f"installing torch and pillow in {folder}; this may take minutes", flush=True)
+        raise ValueError(f"--torch_python={chosen} is no Python that has torchvision")
+    print(
+        f"installing torch, torchvision and pillow in {folder}; this may take minutes", flush=True
+    )
     output(sys.executable, "-m", "venv", folder)
-    output(own, "-m", "pip", "install", "--quiet", "torch", "pillow", "numpy")
+    output(own, "-m", "pip", "install", "--quiet", "torch", "torchvision", "pillow")
     return own
 
 
@@ -165,42 +167,15 @@ def our_batches(folder, _):
 
 
 def torch_batches(folder, images):
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, RandomSampler
+    from torchvision import datasets
+    from torchvision.transforms import v2
 
-    photos = TorchPhotos(folder, images + 8 * CORES * BATCH)  # busy to the end, as ours is
-    return iter(DataLoader(photos, BATCH, shuffle=True, num_workers=CORES))
-
-
-class TorchPhotos:
-    """Does what torchvision's ImageFolder, RandomResizedCrop and RandomHorizontalFlip do."""
-
-    def __init__(self, folder, length):
-        self.files = sorted(Path(folder, "train").glob("*/*.jpg"))
-        self.length = length
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, i):
-        file = self.files[i % len(self.files)]
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
-        box = random_box(*image.size)
-        image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box)
-        if random.random() < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return np.array(image), int(file.parent.name)
-
-
-def random_box(width, height):
-    """Draws (left, top, right, bottom) as torchvision's RandomResizedCrop does."""
-    while True:
-        area = width * height * random.uniform(0.08, 1.0)
-        aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = random.randint(0, width - w), random.randint(0, height - h)
-            return left, top, left + w, top + h
+    crop = v2.Compose([v2.RandomResizedCrop(SIZE), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+    photos = datasets.ImageFolder(f"{folder}/train", crop)
+    length = images + 8 * CORES * BATCH  # busy to the end, as ours is
+    sampler = RandomSampler(photos, replacement=True, num_samples=length)
+    return iter(DataLoader(photos, BATCH, sampler=sampler, num_workers=CORES))
 
 
 def measure_loop(args):
