@@ -45,6 +45,7 @@ def import_tensorflow():
         fail('TensorFlow is needed to prepare data: run pip install -e ".[prepare]"')
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ["NO_GCE_CHECK"] = "true"  # else TensorFlow asks for Google credentials
     logging.disable(logging.WARNING)
     stderr = os.dup(2)
     with open(os.devnull, "w") as null:
@@ -148,6 +149,7 @@ def prepare(name, manual_dir, data_dir):
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
+    tfds.core.utils.gcs_utils._is_gcs_disabled = True  # Google's copies of prepared sets
     downloader.MAX_RETRIES = 5  # Without a network TFDS's own 10 take minutes.
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()

@@ -263,6 +263,7 @@ def test_the_best_checkpoint_outlives_the_latest(digits, tmp_path):
 
 def test_training_needs_no_tensorflow(tmp_path):
     script = f"""
+import sys
 sys.modules["tensorflow"] = None
 import train
 from configs import digits
