@@ -28,8 +28,8 @@ def main() -> None:
 
     saved = checkpoints.Checkpoints(command.workdir(), read_only=True)
     tx, _ = optimizer.make(config.optimizer, config.batch_size, 1, 1)
-    input_shape = (config.input.image_size, config.input.image_size, len(config.input.mean))
-    like = state.create(model, tx, input_shape, config.seed, sharding.replicated(mesh))
+    shape = data.input_shape(config.input)
+    like = state.create(model, tx, shape, config.seed, sharding.replicated(mesh))
     train_state = saved.restore(CHECKPOINT.value, like)
 
     preprocess = data.make_preprocess(config.input, train=False, crops=CROPS.value)

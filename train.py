@@ -67,7 +67,6 @@ def train(config, workdir: str) -> dict[str, float]:
 
     # Data, network, optimizer: each part gets its own section of the config.
     sharding.check_batch_size(config.batch_size)
-    model = models.create(**config.model)
     train_source = data.open_source(config.input, train=True)
     eval_source = data.open_source(config.input, train=False)
     check_classes(train_source, eval_source, config.model.num_classes)
@@ -75,19 +74,10 @@ def train(config, workdir: str) -> dict[str, float]:
     total_steps = config.total_steps or max(1, round(config.total_epochs * steps_per_epoch))
     eval_steps = interval(config.eval_steps, config.eval_epochs, steps_per_epoch)
     checkpoint_steps = interval(config.checkpoint_steps, config.checkpoint_epochs, steps_per_epoch)
-    tx, schedule = optimizer.make(config.optimizer, config.batch_size, total_steps, steps_per_epoch)
 
     mesh = sharding.make_mesh()
-    input_shape = (config.input.image_size, config.input.image_size, len(config.input.mean))
-    count = analysis.count(model, input_shape)
-    train_state = state.create(model, tx, input_shape, config.seed, sharding.replicated(mesh))
-    train_step = steps.make_train_step(
-        model,
-        tx,
-        data.make_preprocess(config.input, train=True),
-        mesh,
-        label_smoothing=config.label_smoothing,
-    )
+    model, train_state, train_step, schedule = build(config, mesh, total_steps, steps_per_epoch)
+    count = analysis.count(model, data.input_shape(config.input))
     key = steps.make_key(config.seed, mesh)
     eval_step = steps.make_eval_step(model, data.make_preprocess(config.input, train=False), mesh)
 
@@ -102,7 +92,7 @@ def train(config, workdir: str) -> dict[str, float]:
             eval_source, config.input, sharding.eval_batch_size(config.batch_size)
         )
 
-        writer = metrics.Writer(workdir, header(config, count), step)
+        writer = metrics.Writer(workdir, previous, header(config, count), step)
         stack.callback(writer.close)
         progress = metrics.Progress(step, total_steps, config.batch_size)
         stack.callback(progress.close)
@@ -182,6 +172,25 @@ def train(config, workdir: str) -> dict[str, float]:
             "Next: eval.py with the same flags, or your own images as in configs/imagenette.py"
         )
     return result
+
+
+def build(config, mesh, total_steps: int, steps_per_epoch: float):
+    """Returns (network, state before the first step, compiled training step, schedule).
+
+    Args:
+      config: what a file of configs/ returns.
+      mesh: of the devices.
+      total_steps: where the schedule ends.
+      steps_per_epoch: for its durations in epochs.
+    """
+    model = models.create(**config.model)
+    tx, schedule = optimizer.make(config.optimizer, config.batch_size, total_steps, steps_per_epoch)
+    shape, sharded = data.input_shape(config.input), sharding.replicated(mesh)
+    train_state = state.create(model, tx, shape, config.seed, sharded)
+    preprocess = data.make_preprocess(config.input, train=True)
+    smoothing = config.label_smoothing
+    train_step = steps.make_train_step(model, tx, preprocess, mesh, label_smoothing=smoothing)
+    return model, train_state, train_step, schedule
 
 
 def writable(workdir: str) -> epath.Path:

@@ -1,9 +1,8 @@
 """Pictures of training runs."""
 
-import json
-
 import matplotlib
-from etils import epath
+
+from training import metrics
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402 - after the backend is chosen
@@ -19,6 +18,7 @@ def curves(runs: dict[str, str], output: str, title: str = "") -> None:
 
     Raises:
       FileNotFoundError: a workdir without metrics.
+      ValueError: a run that was stopped before its first evaluation.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for number, (label, workdir) in enumerate(runs.items()):
@@ -31,6 +31,8 @@ def curves(runs: dict[str, str], output: str, title: str = "") -> None:
                     for x in lines
                     if f"{phase}/{name}" in x
                 ]
+                if not points:
+                    raise ValueError(f"{workdir} has no {phase}/{name} yet: let it run longer")
                 thin = {"linewidth": 1, "alpha": 0.5} if phase == "train" else {"markersize": 3}
                 thin["label"] = label if phase == "eval" else None
                 axes.plot(*zip(*points, strict=True), style, color=color, **thin)
@@ -50,7 +52,7 @@ def _error(top1: float) -> float:
 
 
 def _read(workdir: str) -> list[dict]:
-    path = epath.Path(workdir).expanduser() / "metrics.jsonl"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: is {workdir} the workdir of a run?")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    lines = metrics.read_lines(workdir)
+    if not lines:
+        raise FileNotFoundError(f"{workdir} has no metrics.jsonl: is it the workdir of a run?")
+    return lines

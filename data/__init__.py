@@ -1,6 +1,7 @@
 """Images in, batches out: sources, decoding, augmentation, iterators."""
 
 from data.augment import make_preprocess as make_preprocess
+from data.pipeline import input_shape as input_shape
 from data.pipeline import make_eval as make_eval
 from data.pipeline import make_train as make_train
 from data.sources import open_source as open_source

@@ -19,7 +19,13 @@ from tqdm import tqdm
 from data import decode
 from data.sources import InMemory
 
-CROPS = ("random_resized", "scale_jitter", "pad", "center")
+RANDOM_CROPS = ("random_resized", "scale_jitter")  # cut out of the whole image, on the host
+CROPS = (*RANDOM_CROPS, "pad", "center")
+
+
+def input_shape(config) -> tuple[int, int, int]:
+    """Returns (height, width, channels) of the images that a network sees."""
+    return config.image_size, config.image_size, len(config.mean)
 
 
 def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
@@ -37,8 +43,7 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
     """
     if config.crop not in CROPS:
         raise ValueError(f"input.crop {config.crop!r}: choose one of {', '.join(CROPS)}")
-    random_crop = config.crop in ("random_resized", "scale_jitter")
-    if random_crop and config.in_memory and not isinstance(source, InMemory):
+    if config.crop in RANDOM_CROPS and config.in_memory and not isinstance(source, InMemory):
         raise ValueError(
             f"input.crop {config.crop!r} needs whole images, which input.in_memory does not keep: "
             "choose pad or center, or in_memory=False"
@@ -102,7 +107,7 @@ def train_image(encoded: bytes, rng: np.random.Generator, config) -> np.ndarray:
             return decode.random_resized_box(rng, height, width, config.min_area)
         return decode.scale_jitter_box(rng, height, width, size, config.scales)
 
-    if config.crop in ("random_resized", "scale_jitter"):
+    if config.crop in RANDOM_CROPS:
         return decode.decode_crop(encoded, draw_box, size)
     return decode.center(decode.decode(encoded, exact=False), config.resize, size)
 

@@ -228,21 +228,15 @@ def bare_round(config):
     import jax
 
     import data
-    import models
-    from training import optimizer, sharding, state, steps
+    import train
+    from training import sharding, steps
 
     mesh, source = sharding.make_mesh(), data.open_source(config.input, train=True)
     batch = next(data.make_train(source, config.input, config.batch_size, config.seed))
     batch = sharding.to_global(batch, mesh)
-    model = models.create(**config.model)
-    steps_per_epoch = len(source) / config.batch_size
-    total, smoothing = config.total_steps, config.label_smoothing
-    tx, _ = optimizer.make(config.optimizer, config.batch_size, total, steps_per_epoch)
-    preprocess = data.make_preprocess(config.input, train=True)
-    step = steps.make_train_step(model, tx, preprocess, mesh, label_smoothing=smoothing)
+    total = config.total_steps
+    _, now, step, _ = train.build(config, mesh, total, len(source) / config.batch_size)
     key = steps.make_key(config.seed, mesh)
-    shape = batch["image"].shape[1:]
-    now = state.create(model, tx, shape, config.seed, sharding.replicated(mesh))
     for _ in range(config.log_steps):
         now, metrics = step(now, batch, key)
     jax.block_until_ready(metrics)

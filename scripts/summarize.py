@@ -1,37 +1,32 @@
 """Prints what a config's network costs, layer by layer, for one image.
 
-Example:
+Examples:
   python scripts/summarize.py --config=configs/resnet50.py
+  python scripts/summarize.py --config=configs/resnet50.py --config.model.depth=101 --json
 """
 
-import argparse
 import json
-import pathlib
-import runpy
-import sys
+
+from absl import flags
 
 import analysis
+import data
 import models
+from training import command
+
+flags.adopt_module_key_flags(command)  # --config
+JSON = flags.DEFINE_bool("json", False, "The totals as one JSON object.")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", required=True, help="for example configs/resnet50.py")
-    parser.add_argument("--json", action="store_true", help="the totals as one JSON object")
-    args = parser.parse_args()
-    if not pathlib.Path(args.config).exists():
-        sys.exit(f"error: there is no config {args.config}")
-    config = runpy.run_path(args.config)["get_config"]()
-    size = config.input.image_size
-    count = analysis.count(models.create(**config.model), (size, size, len(config.input.mean)))
+    config = command.CONFIG.value
+    count = analysis.count(models.create(**config.model), data.input_shape(config.input))
     totals = {
         "parameters": count.parameters,
         "multiply_adds": count.multiply_adds,
         "activations": count.activations,
     }
-    if args.json:
+    if JSON.value:
         print(json.dumps(totals))
         return
     row = "{:32} {:>14} {:>16} {:>14}"
@@ -43,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

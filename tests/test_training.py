@@ -14,7 +14,7 @@ from conftest import command
 import data
 import models
 import train
-from training import checkpoints, evaluation, metrics, optimizer, sharding, state, steps
+from training import checkpoints, evaluation, metrics, sharding, state, steps
 
 
 def lines(workdir, name="train/loss"):
@@ -24,16 +24,7 @@ def lines(workdir, name="train/loss"):
 def run(config, devices, batches):
     """Runs a few training steps on the first so many devices; returns losses and the state."""
     mesh = sharding.make_mesh(jax.devices()[:devices])
-    model = models.create(**config.model)
-    tx, _ = optimizer.make(config.optimizer, config.batch_size, 100, 10.0)
-    train_state = state.create(model, tx, (8, 8, 1), config.seed, sharding.replicated(mesh))
-    step = steps.make_train_step(
-        model,
-        tx,
-        data.make_preprocess(config.input, train=True),
-        mesh,
-        label_smoothing=config.label_smoothing,
-    )
+    _, train_state, step, _ = train.build(config, mesh, 100, 10.0)
     key = steps.make_key(config.seed, mesh)
     losses = []
     for batch in batches:

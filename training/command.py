@@ -14,8 +14,8 @@ from ml_collections import config_flags
 from training import sharding
 
 DEFAULT_CONFIG = "configs/digits.py"
+NOT_CONFIGS = {"__init__", "common"}
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
-
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="The experiment; default: digits.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder or bucket of the run; default: runs/CONFIG.")
@@ -65,14 +65,17 @@ def run(main) -> None:
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags; raises ValueError where they are wrong."""
-    if not any(argument.lstrip("-").partition("=")[0] == "config" for argument in argv):
-        argv = [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
-    for argument in argv:
-        path = argument.partition("--config=")[2].partition(":")[0]
-        if path and not pathlib.Path(path).exists():
-            names = {file.stem for file in (PROJECT / "configs").glob("*.py")}
-            known = ", ".join(sorted(names - {"__init__", "common"}))
-            raise ValueError(f"there is no config {path}; configs/ has {known}")
+    for i, argument in enumerate(argv[1:], 1):
+        name, _, value = argument.lstrip("-").partition("=")
+        if name == "config":
+            path = pathlib.Path((value or "".join(argv[i + 1 : i + 2])).partition(":")[0])
+            break
+    else:
+        path = pathlib.Path(DEFAULT_CONFIG)
+        argv = [argv[0], f"--config={path}", *argv[1:]]
+    if not path.is_file() or path.suffix != ".py" or path.stem in NOT_CONFIGS:
+        known = {file.stem for file in (PROJECT / "configs").glob("*.py")} - NOT_CONFIGS
+        raise ValueError(f"there is no config {path}; configs/ has {', '.join(sorted(known))}")
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:

@@ -66,14 +66,21 @@ class Writer:
     taken out, so that each step is logged once.
     """
 
-    def __init__(self, workdir, header: dict, step: int):
-        """`header` becomes the first line; `step` is where the run starts or goes on."""
+    def __init__(self, workdir, previous: list[dict], header: dict, step: int):
+        """Starts or goes on at `step`.
+
+        Args:
+          workdir: of the run.
+          previous: what `read_lines` found in it.
+          header: becomes the first line, or that of a resumed run.
+          step: where the run starts or goes on.
+        """
         self._active = jax.process_index() == 0
         if not self._active:
             return
         workdir = epath.Path(workdir).expanduser()
         self._path = workdir / "metrics.jsonl"
-        kept = [line for line in read_lines(workdir) if line.get("step", 0) <= step]
+        kept = [line for line in previous if line.get("step", 0) <= step]
         if kept and step:
             kept.append({"step": step, "resumed": header})
         else:
@@ -128,11 +135,13 @@ class Progress:
         rate = metrics.get("train/images_per_second")
         if rate:
             text += f", {rate:,.0f} images/s"
-            eta = tqdm.format_interval((self._total - step) * self._batch_size / rate)
-        if self._bar.disable:
-            self.say(f"step {step}/{self._total}: {text}" + (f", ETA {eta}" if rate else ""))
-        else:
-            self._bar.set_postfix_str(text)
+        if not self._bar.disable:
+            self._bar.set_postfix_str(text)  # the bar has an ETA of its own
+            return
+        if rate:
+            seconds = (self._total - step) * self._batch_size / rate
+            text += f", ETA {tqdm.format_interval(seconds)}"
+        self.say(f"step {step}/{self._total}: {text}")
 
     def say(self, text: str) -> None:
         if not self._active:
