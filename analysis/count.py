@@ -74,6 +74,8 @@ def _products(jaxpr, outer: str):
             (contracted, _), _ = eqn.params["dimension_numbers"]
             inner = math.prod(eqn.invars[0].aval.shape[i] for i in contracted)
             yield _layer(scope), outputs * inner, outputs
+        elif eqn.params.get("branches_platforms"):  # one computation, a form for each platform
+            yield from _products(eqn.params["branches"][-1].jaxpr, scope)  # the default
         else:
             for value in eqn.params.values():
                 for inner in value if isinstance(value, (tuple, list)) else (value,):
