@@ -7,11 +7,12 @@ Examples:
 
 import json
 
+import optax
 from absl import flags
 
 import data
 import models
-from training import checkpoints, command, evaluation, optimizer, sharding, state, steps
+from training import checkpoints, command, evaluation, sharding, state, steps
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
 CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "best (by top-1), latest, or a step.")
@@ -27,9 +28,8 @@ def main() -> None:
     batches = data.make_eval(source, config.input, batch_size, CROPS.value)
 
     saved = checkpoints.Checkpoints(command.workdir(), read_only=True)
-    tx, _ = optimizer.make(config.optimizer, config.batch_size, 1, 1)
-    shape = data.input_shape(config.input)
-    like = state.create(model, tx, shape, config.seed, sharding.replicated(mesh))
+    shape, sharded = data.input_shape(config.input), sharding.replicated(mesh)
+    like = state.create(model, optax.identity(), shape, config.seed, sharded)  # no optimizer state
     train_state = saved.restore(CHECKPOINT.value, like)
 
     preprocess = data.make_preprocess(config.input, train=False, crops=CROPS.value)

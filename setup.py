@@ -26,6 +26,7 @@ setup(
         "optax>=0.2.5",
         "orbax-checkpoint>=0.11.20",
         "pillow>=10.0",
+        "safetensors>=0.4.3",
         "scikit-learn>=1.5",
         "simplejpeg>=1.7",
         "tensorboardX>=2.6.2",

@@ -188,8 +188,15 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
     shape, sharded = data.input_shape(config.input), sharding.replicated(mesh)
     train_state = state.create(model, tx, shape, config.seed, sharded)
     preprocess = data.make_preprocess(config.input, train=True)
-    smoothing = config.label_smoothing
-    train_step = steps.make_train_step(model, tx, preprocess, mesh, label_smoothing=smoothing)
+    train_step = steps.make_train_step(
+        model,
+        tx,
+        preprocess,
+        mesh,
+        label_smoothing=config.label_smoothing,
+        aux_weight=config.aux_weight,
+        total_steps=total_steps,
+    )
     return model, train_state, train_step, schedule
 
 

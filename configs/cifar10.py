@@ -14,22 +14,9 @@ from configs import common
 
 
 def get_config():
-    config = common.get_config()
+    config = common.cifar10()
     config.batch_size = 128
     config.total_steps = 64_000
-    config.log_steps = 100
-    config.eval_epochs = 5.0
-    config.checkpoint_epochs = 5.0
-
-    config.input.source = "tfds:cifar10"
-    config.input.eval_split = "test"
-    config.input.image_size = 32
-    config.input.resize = 32
-    config.input.crop = "pad"
-    config.input.padding = 4
-    config.input.mean = (0.4914, 0.4822, 0.4465)
-    config.input.std = (0.2470, 0.2435, 0.2616)
-    config.input.in_memory = True
 
     config.optimizer.learning_rate = 0.2  # per 256 images: 0.1 at the paper's 128
     config.optimizer.schedule = "steps"

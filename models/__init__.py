@@ -9,8 +9,10 @@ import importlib
 import pkgutil
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
-_NOT_ARCHITECTURES = {"layers"}
+_NOT_ARCHITECTURES = {"convolution", "layers", "torch_files", "torch_weights"}
 
 
 def available() -> list[str]:
@@ -44,6 +46,50 @@ def create(name: str, **fields) -> nn.Module:
             f"its fields: {', '.join(known)}"
         )
     return model(**fields)
+
+
+def features(module: nn.Module, variables, x) -> dict[str, jax.Array]:
+    """Returns the intermediate feature maps of a network by name, for example "stage1" or "conv5".
+
+    Args:
+      module: from `create` or `load_torch`.
+      variables: its parameters and BatchNorm statistics.
+      x: normalised float images [N, height, width, 3].
+    """
+    _, state = module.apply(variables, x, train=False, mutable=["intermediates"])
+    return {name: maps[0] for name, maps in state["intermediates"].items()}
+
+
+def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
+    """Returns (module, variables) with the weights of a network of PyTorch.
+
+    The module has as many classes as the weights; GoogLeNet has its auxiliary heads where they do.
+
+    Args:
+      name: LIBRARY/MODEL, for example "torchvision/resnet50", "timm/nasnetalarge" or
+        "akamaster/resnet20".
+      state_dict: maps PyTorch's names to NumPy arrays; a prefix "module." is dropped.
+        `models.torch_files.read` reads one from a file.
+
+    Raises:
+      ValueError: the network is unknown, or a tensor is missing, left over or of another shape.
+    """
+    from models import torch_weights
+
+    ours, fields, layers = torch_weights.describe(name)
+    names = {torch_weights.canonical(n) for n in state_dict}
+    if ours == "googlenet" and not any(n.startswith("aux") for n in names):
+        fields["aux_heads"] = False
+        layers = [layer for layer in layers if not layer[0].startswith("aux")]
+    classifier = f"{layers[-1][0]}.weight"
+    if classifier not in names:
+        raise ValueError(f"the weights do not fit the network; missing: {classifier}")
+    tensors = {torch_weights.canonical(n): t for n, t in state_dict.items()}
+    module = create(ours, num_classes=tensors[classifier].shape[0], **fields)
+    size = 32 if fields.get("layout") == "cifar" else 224
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)
+    return module, torch_weights.convert(layers, tensors, shapes)
 
 
 def fields_of(model: type[nn.Module]) -> list[str]:

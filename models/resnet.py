@@ -10,7 +10,7 @@ ImageNet networks (table 1), parameters and multiply-adds at 224 x 224:
   152    bottleneck  60,192,808   11,282,415,616                      11,513,626,624
 
 CIFAR networks (section 4.2), depth 6n + 2, shortcut A: 20 has 269,722 parameters, 32 464,154,
-44 658,586, 56 853,018, 110 1,727,962.
+44 658,586, 56 853,018, 110 1,727,962, 1202 19,421,274.
 
 What differs from the paper, each by a field: torchvision and NVIDIA put a bottleneck's stride in
 its 3x3 convolution ("v1.5", `bottleneck_stride="3x3"`), the paper in the first 1x1; both are
@@ -24,8 +24,11 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
+from models import layers
+
 STAGES = {
     18: (2, 2, 2, 2),
+    26: (2, 2, 2, 2),  # bottleneck; not in the paper, but timm publishes weights of it
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
     101: (3, 4, 23, 3),
@@ -33,28 +36,17 @@ STAGES = {
 }
 
 
-def convolution(features: int, kernel: int, stride: int = 1, *, dtype: str) -> nn.Conv:
-    """A convolution without bias, padded alike on both sides, He initialisation (arXiv:1502.01852)."""
-    return nn.Conv(
-        features,
-        (kernel, kernel),
-        strides=stride,
-        padding=kernel // 2,
-        use_bias=False,
-        dtype=dtype,
-        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-    )
-
-
 class Shortcut(nn.Module):
     """The input itself where the shape stays; else A: subsampled, padded with zeros; B: 1x1, BN.
 
-    C is the 1x1, BN everywhere (section 3.3 and table 3).
+    C is the 1x1, BN everywhere (section 3.3 and table 3). A's zeros come after the input's channels;
+    in Idelbayev's CIFAR weights, half of them before and half after.
     """
 
     features: int
     stride: int
     option: str
+    zeros: str
     conv: Callable
     norm: Callable
 
@@ -65,7 +57,9 @@ class Shortcut(nn.Module):
             return x
         if self.option == "A":
             x = x[:, :: self.stride, :: self.stride]
-            return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.features - x.shape[-1])))
+            missing = self.features - x.shape[-1]
+            before = missing // 2 if self.zeros == "around" else 0
+            return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, missing - before)))
         return self.norm()(self.conv(self.features, 1, self.stride)(x))
 
 
@@ -122,6 +116,7 @@ class Model(nn.Module):
     layout: str = "imagenet"  # table 1; "cifar": section 4.2, for images of about 32 x 32
     residual: bool = True  # False: the plain network
     shortcut: str = "B"  # "A", "B" or "C"
+    shortcut_zeros: str = "after"  # where A pads the channels; "around": as in Idelbayev's weights
     bottleneck_stride: str = "3x3"  # v1.5; "1x1": the paper's
     zero_init_last: bool = False  # never on plain networks, which would output zero
     dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
@@ -130,18 +125,13 @@ class Model(nn.Module):
     def __call__(self, x, train: bool = False):
         """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
         stages = blocks_per_stage(self.layout, self.depth)
-        one_of("shortcut", self.shortcut, ("A", "B", "C"))
-        one_of("bottleneck_stride", self.bottleneck_stride, ("1x1", "3x3"))
+        layers.one_of("shortcut", self.shortcut, ("A", "B", "C"))
+        layers.one_of("shortcut_zeros", self.shortcut_zeros, ("after", "around"))
+        layers.one_of("bottleneck_stride", self.bottleneck_stride, ("1x1", "3x3"))
 
-        conv = partial(convolution, dtype=self.dtype)
-        norm = partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=self.dtype,
-        )
-        if self.layout == "imagenet" and self.depth >= 50:
+        conv = partial(layers.conv, dtype=self.dtype)
+        norm = layers.batch_norm(train, dtype=self.dtype)
+        if self.layout == "imagenet" and self.depth not in (18, 34):
             block = partial(BottleneckBlock, stride_in=self.bottleneck_stride)
         else:
             block = BasicBlock
@@ -152,7 +142,9 @@ class Model(nn.Module):
             last_scale=nn.initializers.constant(
                 0.0 if self.zero_init_last and self.residual else 1.0
             ),
-            shortcut=partial(Shortcut, option=self.shortcut, conv=conv, norm=norm)
+            shortcut=partial(
+                Shortcut, option=self.shortcut, zeros=self.shortcut_zeros, conv=conv, norm=norm
+            )
             if self.residual
             else None,
         )
@@ -164,9 +156,11 @@ class Model(nn.Module):
         else:
             width = 16
             x = nn.relu(norm()(conv(width, 3)(x)))
+        self.sow("intermediates", "stem", x)
         for stage, blocks in enumerate(stages):
             for i in range(blocks):
                 x = block(width * 2**stage, stride=2 if stage > 0 and i == 0 else 1)(x)
+            self.sow("intermediates", f"stage{stage + 1}", x)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
         return x.astype(jnp.float32)
@@ -174,17 +168,12 @@ class Model(nn.Module):
 
 def blocks_per_stage(layout: str, depth: int) -> tuple[int, ...]:
     """Returns how many blocks each stage has (table 1; section 4.2)."""
-    one_of("layout", layout, ("imagenet", "cifar"))
+    layers.one_of("layout", layout, ("imagenet", "cifar"))
     if layout == "imagenet":
-        one_of("depth", depth, tuple(STAGES))
+        layers.one_of("depth", depth, tuple(STAGES))
         return STAGES[depth]
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(
             f"depth {depth}: a CIFAR ResNet has 6n + 2 layers: 8, 14, 20, 32, 44, 56, 110"
         )
     return ((depth - 2) // 6,) * 3
-
-
-def one_of(field: str, value, choices: tuple) -> None:
-    if value not in choices:
-        raise ValueError(f"{field} {value!r}: choose one of {', '.join(map(str, choices))}")

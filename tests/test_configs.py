@@ -1,6 +1,8 @@
 """Every config of configs/ describes an experiment that can be built."""
 
+import dataclasses
 import importlib
+import inspect
 import pathlib
 
 import jax
@@ -9,19 +11,47 @@ import pytest
 
 import data
 import models
+from configs import common, small
 from data import pipeline
 from training import optimizer
 
-NAMES = sorted(
+FILES = sorted(
     path.stem
     for path in (pathlib.Path(__file__).parents[1] / "configs").glob("*.py")
     if path.stem not in ("__init__", "common")
 )
+NAMES = [name for name in FILES if name != "small"] + [f"small:{name}" for name in small.NETWORKS]
+SHORTER = {  # networks that repeat one block too often to be traced in full here
+    "densenet_bc100": {"depth": 10},
+    "nasnet_cifar": {"cells": 1},
+    "nasnet_large": {"cells": 1},
+    "nasnet_mobile": {"cells": 1},
+    "preact_resnet1001": {"depth": 11},
+    "preact_resnet164": {"depth": 11},
+    "preact_resnet200": {"depth": 50},
+    "resnet101": {"depth": 50},
+    "resnet110": {"depth": 8},
+    "resnet1202": {"depth": 8},
+    "resnet152": {"depth": 50},
+    "resnext101": {"depth": 50},
+    "small:densenet": {"depth": 10},
+}
+
+
+def load(name):
+    """Returns the config of a file, or of FILE:NETWORK as on the command line."""
+    file, *network = name.split(":")
+    return importlib.import_module(f"configs.{file}").get_config(*network)
 
 
 @pytest.fixture(params=NAMES)
-def config(request):
-    return importlib.import_module(f"configs.{request.param}").get_config()
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def config(name):
+    return load(name)
 
 
 def test_a_config_lists_every_field_of_its_network_and_no_other(config):
@@ -29,9 +59,41 @@ def test_a_config_lists_every_field_of_its_network_and_no_other(config):
     assert set(config.model) - {"name"} == set(models.fields_of(model))
 
 
-def test_all_configs_have_the_same_fields_apart_from_the_network(config):
-    from configs import common
+@pytest.mark.parametrize("network", models.available())
+def test_the_fields_of_a_network_start_as_its_module_has_them(network):
+    function = getattr(common, network)
+    arguments = dict.fromkeys(inspect.signature(function).parameters, 20)
+    fields = function(**arguments)
+    model = importlib.import_module(f"models.{network}").Model
+    defaults = {field.name: field.default for field in dataclasses.fields(model)}
+    expected = {field: defaults[field] for field in models.fields_of(model)} | arguments
+    assert fields.to_dict() == expected | {"name": network}
 
+
+@pytest.mark.parametrize("network", models.available())
+def test_every_network_has_a_config_for_imagenet_and_one_for_small_images(network):
+    configs = [load(file) for file in FILES if file != "small"]
+    imagenet = [c for c in configs if c.model.name == network and c.model.num_classes == 1000]
+    assert imagenet
+    assert all(c.input.source == "tfds:imagenet2012" for c in imagenet)
+    assert load(f"small:{network}").model.name == network
+
+
+def test_an_unknown_network_of_small_is_told_with_the_right_names():
+    with pytest.raises(ValueError, match="lenet.*alexnet.*plain.*nasnet"):
+        small.get_config("lenet")
+
+
+def test_networks_of_many_equal_blocks_have_a_depth_that_exists():
+    for name in SHORTER:
+        fields = load(name).model
+        module = importlib.import_module(f"models.{fields.name}")
+        if "depth" in fields:
+            blocks = getattr(module, "blocks_per_stage", None) or module.layers_per_block
+            assert blocks(**{f: fields[f] for f in inspect.signature(blocks).parameters})
+
+
+def test_all_configs_have_the_same_fields_apart_from_the_network(config):
     def names(tree, prefix=""):
         for name, value in tree.items():
             if hasattr(value, "items") and name != "model":
@@ -42,20 +104,21 @@ def test_all_configs_have_the_same_fields_apart_from_the_network(config):
     assert sorted(names(config)) == sorted(names(common.get_config()))
 
 
-def test_one_step_of_the_experiment_can_be_built(config):
-    model = models.create(**config.model)
+def test_one_step_of_the_experiment_can_be_built(name, config):
+    model = models.create(**(config.model.to_dict() | SHORTER.get(name, {})))
     size, channels = config.input.image_size, len(config.input.mean)
     preprocess = data.make_preprocess(config.input, train=True)
     tx, schedule = optimizer.make(config.optimizer, config.batch_size, 1000, 100.0)
     assert config.input.crop in pipeline.CROPS
+    assert config.input.resize >= size
 
     def step(key):
         images = preprocess(key, jnp.zeros((2, size, size, channels), jnp.uint8))
-        variables = model.init(key, images)
-        logits = model.apply(variables, images)
-        updates, _ = tx.update(
-            variables["params"], tx.init(variables["params"]), variables["params"]
+        logits, variables = model.init_with_output(
+            {"params": key, "dropout": key}, images, train=True
         )
+        params = variables["params"]
+        updates, _ = tx.update(params, tx.init(params), params)
         return logits, updates
 
     logits, _ = jax.eval_shape(step, jax.random.key(0))

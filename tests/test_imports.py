@@ -10,7 +10,7 @@ PROJECT = pathlib.Path(__file__).parents[1]
 OURS = {"configs", "models", "data", "training", "analysis", "scripts", "train", "eval"}
 MAY_IMPORT = {
     "configs": {"ml_collections", "configs.common"},
-    "models": {"jax", "flax.linen", "numpy", "models.layers"},
+    "models": {"jax", "flax.linen", "numpy", "safetensors", "models"},
     "data": {
         "numpy", "grain", "tensorflow_datasets", "jax", "data",
         "simplejpeg", "cv2", "PIL", "sklearn", "etils", "tqdm",

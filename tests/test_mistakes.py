@@ -36,6 +36,7 @@ def photographs(folder, split, number=4, classes=("cat", "dog")):
         (["--config.batch_size=many"], "batch_size.*many"),
         (["--confg=configs/digits.py"], "confg"),
         (["--config=configs/resnet50.py"], "python scripts/prepare_data.py imagenet2012"),
+        (["--config=configs/small.py:vgg17"], "small.py:vgg17: choose one of alexnet.*vgg_bn"),
         (["--workdir=/proc/run"], "--workdir=/proc/run"),
     ],
 )

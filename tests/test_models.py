@@ -1,130 +1,415 @@
-"""The networks are those of the papers: their sizes, their fields, their answers."""
+"""The networks are those of the papers: their shapes, their fields, their answers, their gradients."""
 
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-import analysis
 import models
+from models import layers, nasnet, preact_resnet, resnet, resnext
 
-# depth: parameters, multiply-adds with the stride in the 1x1, in the 3x3 (arXiv:1512.03385, table 1)
-BOTTLENECK = {
-    50: (25_557_032, 3_857_973_248, 4_089_184_256),
-    101: (44_549_160, 7_570_194_432, 7_801_405_440),
-    152: (60_192_808, 11_282_415_616, 11_513_626_624),
+SMALL_CELL = (  # genotypes: two nodes are enough to see every path of the code
+    ((("sep3", 1, "avg", 0), ("max", 2, "id", 0)), (0, 2, 3)),
+    ((("max", 0, "conv1x7_7x1", 1), ("id", 1, "avg", 2)), (2, 3)),
+)
+CELL_OF_LAST_ALONE = (  # the cell before last is not used
+    ((("sep3", 1, "id", 1), ("avg", 2, "max", 1)), (2, 3)),
+    ((("sep5", 1, "max", 1),), (2,)),
+)
+
+# A small form of each architecture, and the side of its images.
+TINY = {
+    "alexnet": ({"stem": "small", "hidden": 16, "initialization": "he"}, 32),
+    "densenet": ({"layout": "cifar", "depth": 10, "growth_rate": 4, "dropout": 0.2}, 8),
+    "googlenet": ({"stem": "small"}, 32),
+    "mobilenet": ({"stem": "small", "width_multiplier": 0.25, "dropout": 0.5}, 32),
+    "nasnet": (
+        {"layout": "cifar", "cells": 1, "filters": 4, "stem_filters": 4, "genotype": SMALL_CELL},
+        16,
+    ),
+    "preact_resnet": ({"layout": "cifar", "depth": 8, "block": "basic"}, 8),
+    "resnet": ({"layout": "cifar", "depth": 8}, 8),
+    "resnext": ({"layout": "cifar", "depth": 11, "cardinality": 4}, 8),
+    "shufflenet": ({"stem": "small", "scale": 0.25}, 32),
+    "shufflenet_v2": ({"stem": "small", "width_multiplier": 0.5}, 32),
+    "vgg": ({"depth": 11, "hidden": 16}, 32),
+    "zfnet": ({"stem": "small", "hidden": 16, "initialization": "he"}, 32),
 }
-BASIC = {
-    (18, "A"): (11_515_688, 1_794_805_760),
-    (18, "B"): (11_689_512, 1_814_073_344),
-    (18, "C"): (12_043_816, 1_878_298_624),
-    (34, "A"): (21_623_848, 3_644_493_824),
-    (34, "B"): (21_797_672, 3_663_761_408),
-    (34, "C"): (22_716_840, 3_830_747_136),
-}
-CIFAR = {
-    (20, "A"): (269_722, 40_551_040),
-    (32, "A"): (464_154, 68_862_592),
-    (44, "A"): (658_586, 97_174_144),
-    (56, "A"): (853_018, 125_485_696),
-    (110, "A"): (1_727_962, 252_887_680),
-    (20, "B"): (272_474, 40_813_184),
-    (32, "B"): (466_906, 69_124_736),
-    (44, "B"): (661_338, 97_436_288),
-    (56, "B"): (855_770, 125_747_840),
-    (110, "B"): (1_730_714, 253_149_824),
-}
+RANDOM_IN_TRAINING = {"alexnet", "densenet", "googlenet", "mobilenet", "nasnet", "vgg", "zfnet"}
 
 
-def size(shape, **fields):
-    count = analysis.count(models.create("resnet", **fields), shape)
-    return count.parameters, count.multiply_adds
+def tiny(name, **fields):
+    """Returns (module, images), the images random."""
+    small, side = TINY[name]
+    module = models.create(name, **{"num_classes": 5} | small | fields)
+    return module, jax.random.normal(jax.random.key(1), (4, side, side, 3))
 
 
-@pytest.mark.parametrize("depth", BOTTLENECK)
-def test_bottleneck_networks_have_the_published_size(depth):
-    parameters, in_1x1, in_3x3 = BOTTLENECK[depth]
-    imagenet = {"shape": (224, 224, 3), "num_classes": 1000, "depth": depth}
-    assert size(**imagenet, bottleneck_stride="1x1") == (parameters, in_1x1)
-    assert size(**imagenet, bottleneck_stride="3x3") == (parameters, in_3x3)
+def variables_of(module, images):
+    """Returns random variables; to compile the initialisers would take longer than the tests."""
+    shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), images)
+    random = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if path[-1].key == "kernel":
+            scale = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+            return random.normal(0, scale, leaf.shape).astype(leaf.dtype)
+        return np.full(leaf.shape, float(path[-1].key in ("scale", "var")), leaf.dtype)
+
+    return {c: jax.tree.map_with_path(draw, shapes[c]) for c in shapes if c != "aux_logits"}
 
 
-@pytest.mark.parametrize("depth, shortcut", BASIC)
-def test_basic_networks_have_the_published_size(depth, shortcut):
-    fields = {"num_classes": 1000, "depth": depth, "shortcut": shortcut}
-    assert size((224, 224, 3), **fields) == BASIC[depth, shortcut]
+def compiled(function):
+    """Compiles fast rather than well: each program runs once or twice."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
-@pytest.mark.parametrize("depth, shortcut", CIFAR)
-def test_cifar_networks_have_the_published_size(depth, shortcut):
-    fields = {"num_classes": 10, "depth": depth, "shortcut": shortcut, "layout": "cifar"}
-    assert size((32, 32, 3), **fields) == CIFAR[depth, shortcut]
+def shapes_of(name, side, **fields):
+    """Returns the shape of each feature map of one image, without its first dimension."""
+    module = models.create(name, num_classes=10, **fields)
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    maps = jax.eval_shape(
+        lambda x: models.features(module, module.init(jax.random.key(0), x), x), image
+    )
+    return {key: value.shape[1:] for key, value in maps.items()}
 
 
-@pytest.mark.parametrize("layout, depth, side", [("cifar", 56, 32), ("imagenet", 34, 224)])
-def test_a_plain_network_is_as_large_as_the_residual_one_with_shortcut_a(layout, depth, side):
-    fields = {"num_classes": 10, "layout": layout, "depth": depth, "shortcut": "A"}
-    plain = size((side, side, 3), **fields, residual=False)
-    assert plain == size((side, side, 3), **fields)
+def test_each_architecture_has_a_small_form_here():
+    assert sorted(TINY) == models.available()
 
 
-def test_counts_per_layer_add_up():
-    count = analysis.count(models.create("resnet", num_classes=10, depth=18), (64, 64, 3))
-    stem = count.layers[0]
-    assert (stem.path, stem.parameters) == ("Conv_0", 7 * 7 * 3 * 64)
-    assert stem.activations == 32 * 32 * 64
-    assert stem.multiply_adds == 32 * 32 * 64 * 7 * 7 * 3
-    assert {layer.path for layer in count.layers} >= {"BasicBlock_7/Conv_1", "Dense_0"}
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", TINY)
+def test_parameters_statistics_and_logits_are_float32_whatever_the_computation(name, dtype):
+    module, images = tiny(name, num_classes=7, dtype=dtype)
+    variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), images)
+    # Without a random key: evaluation draws nothing.
+    logits = jax.eval_shape(module.apply, variables, images)
+    assert logits.shape == (4, 7)
+    training = jax.eval_shape(
+        lambda v, x: module.apply(
+            v, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)}
+        ),
+        variables,
+        images,
+    )
+    dtypes = {x.dtype for x in jax.tree.leaves((logits, variables, training))}
+    assert dtypes == {jnp.dtype("float32")}
+    maps = jax.eval_shape(lambda v, x: models.features(module, v, x), variables, images)
+    assert len(maps) > 3
+    assert all(value.shape[0] == 4 for value in maps.values())
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_parameter_learns_and_only_dropout_is_random(name):
+    module, images = tiny(name)
+
+    def loss_and_logits(params, rest, images, key):
+        logits, updates = module.apply(
+            {"params": params, **rest},
+            images,
+            train=True,
+            mutable=["batch_stats", "aux_logits"],
+            rngs={"dropout": key},
+        )
+        heads = [logits, *jax.tree.leaves(updates.get("aux_logits", {}))]
+        log_likelihoods = [jax.nn.log_softmax(head)[jnp.arange(4), jnp.arange(4)] for head in heads]
+        return -sum(each.mean() for each in log_likelihoods), logits
+
+    variables = variables_of(module, images)
+    params = variables.pop("params")
+    step = compiled(jax.grad(loss_and_logits, has_aux=True))
+    gradients, logits = step(params, variables, images, jax.random.key(2))
+    for path, gradient in jax.tree.leaves_with_path(gradients):
+        assert np.isfinite(gradient).all(), jax.tree_util.keystr(path)
+        assert np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
+    _, others = step(params, variables, images, jax.random.key(3))
+    assert np.isfinite(logits).all()
+    assert (np.abs(logits - others).max() > 0) == (name in RANDOM_IN_TRAINING)
+
+
+@pytest.mark.parametrize(
+    "name, fields, side, expected",
+    [
+        ("alexnet", {}, 224, {"conv1": 55, "conv2": 27, "conv3": 13, "conv5": 13}),
+        ("alexnet", {"conv1_padding": 0}, 227, {"conv1": 55, "conv2": 27, "conv3": 13}),
+        ("alexnet", {"form": "single_tower"}, 227, {"conv1": 56, "conv2": 27, "conv3": 13}),
+        ("zfnet", {}, 224, {"conv1": 110, "conv2": 26, "conv3": 13, "conv5": 13}),
+        ("vgg", {"depth": 11}, 224, {f"stage{i + 1}": 224 >> i for i in range(5)}),
+        (
+            "googlenet",
+            {},
+            224,
+            {"conv1": 56, "conv2": 56, "inception3b": 28, "inception4e": 14, "inception5b": 7},
+        ),
+        ("resnet", {"depth": 18}, 224, {"stem": 56, "stage1": 56, "stage2": 28, "stage4": 7}),
+        ("resnet", {"depth": 8, "layout": "cifar"}, 32, {"stage1": 32, "stage2": 16, "stage3": 8}),
+        ("mobilenet", {}, 224, {"stem": 112, "conv4": 56, "conv12": 14, "conv13": 7, "conv14": 7}),
+        ("shufflenet", {}, 224, {"stem": 56, "stage2": 28, "stage3": 14, "stage4": 7}),
+        ("shufflenet_v2", {}, 224, {"stem": 56, "stage2": 28, "stage4": 7, "conv5": 7}),
+    ],
+)
+def test_maps_have_the_published_sizes(name, fields, side, expected):
+    shapes = shapes_of(name, side, **fields)
+    assert {key: shapes[key][0] for key in expected} == expected
+    assert all(len(shape) == 1 or shape[0] == shape[1] for shape in shapes.values())
+
+
+@pytest.mark.parametrize("name, side", [("alexnet", 224), ("zfnet", 224)])
+def test_fc6_sees_maps_of_6_x_6(name, side):
+    module = models.create(name, num_classes=10)
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    params = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)["params"]
+    assert params["Dense_0"]["kernel"].shape == (6 * 6 * 256, 4096)
+
+
+@pytest.mark.parametrize(
+    "depth, growth_rate, widths",
+    [(121, 32, (256, 512, 1024, 1024)), (161, 48, (384, 768, 2112, 2208))],
+)
+def test_densenet_grows_to_the_published_widths(depth, growth_rate, widths):
+    shapes = shapes_of("densenet", 224, depth=depth, growth_rate=growth_rate)
+    assert shapes["stem"] == (56, 56, 2 * growth_rate)
+    sides = (56, 28, 14, 7)
+    expected = {f"block{i + 1}": (sides[i], sides[i], widths[i]) for i in range(4)}
+    assert {key: shapes[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "fields, side, expected",
+    [
+        (
+            {},
+            224,
+            ((28, 88), (28, 264), (14, 352), (14, 528), (7, 704), (7, 1056)),
+        ),
+        (
+            {"filters": 168, "stem_filters": 96, "skip_reduction": True},
+            331,
+            ((42, 336), (42, 1008), (21, 1344), (21, 2016), (11, 2688), (11, 4032)),
+        ),
+        (
+            {"filters": 32, "stem_filters": 96, "layout": "cifar"},
+            32,
+            ((32, 96), (32, 192), (16, 256), (16, 384), (8, 512), (8, 768)),
+        ),
+    ],
+)
+def test_nasnet_has_the_shapes_of_tf_slims_tests(fields, side, expected):
+    shapes = shapes_of("nasnet", side, cells=1, **fields)  # their number changes no shape
+    names = ("stem", "cells1", "reduction1", "cells2", "reduction2", "cells3")
+    assert shapes == {n: (a, a, c) for n, (a, c) in zip(names, expected, strict=True)}
+
+
+# Layers
+
+
+def test_channel_shuffle_reads_the_channels_across_the_groups():
+    shuffled = layers.channel_shuffle(jnp.arange(6.0).reshape(1, 1, 1, 6), 3)
+    assert shuffled.ravel().tolist() == [0, 2, 4, 1, 3, 5]
+
+
+@pytest.mark.parametrize("alpha, k", [(1e-4, 2.0), (1e-4 / 5, 1.0)])  # the paper's, Caffe's
+def test_response_normalisation_of_five_channels_by_hand(alpha, k):
+    x = np.array([1, 2, 3, 4, 5], np.float64) * 10
+    squares = 100 * np.array([1 + 4 + 9, 1 + 4 + 9 + 16, 55, 4 + 9 + 16 + 25, 9 + 16 + 25])
+    expected = x / (k + alpha * squares) ** 0.75
+    normalised = layers.local_response_norm(jnp.asarray(x.reshape(1, 1, 1, 5)), alpha=alpha, k=k)
+    np.testing.assert_allclose(normalised.ravel(), expected, rtol=1e-5)
+
+
+def test_adaptive_pooling_has_the_windows_of_pytorch():
+    rows = jnp.eye(14).reshape(1, 14, 1, 14) * jnp.ones((1, 1, 14, 1))
+    pooled = np.asarray(layers.adaptive_average_pool(rows, 4))[0, :, 0]
+    assert [np.flatnonzero(row).tolist() for row in pooled] == [
+        list(range(0, 4)),
+        list(range(3, 7)),
+        list(range(7, 11)),
+        list(range(10, 14)),
+    ]
+    np.testing.assert_allclose(pooled.sum(1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("side, pooled", [(112, 56), (113, 56), (55, 27), (56, 28), (14, 7)])
+def test_pooling_of_caffe_rounds_up(side, pooled):
+    x = jnp.arange(side, dtype=jnp.float32).reshape(1, side, 1, 1) * jnp.ones((1, 1, side, 1))
+    y = layers.max_pool_ceil(x, 3, 2)
+    assert y.shape == (1, pooled, pooled, 1)
+    assert y[0, 0, 0, 0] == 2  # the first window starts at 0
+    assert y[0, -1, 0, 0] == side - 1  # the last is cut where it hangs over
+
+
+def test_padding_decides_which_pixels_a_stride_of_2_sees():
+    pixel = jnp.zeros((1, 8, 8, 1)).at[0, 2, 2, 0].set(1)
+
+    def seen_by(padding):
+        conv = layers.conv(1, 3, 2, padding=padding, kernel_init=nn.initializers.ones)
+        y = conv.init_with_output(jax.random.key(0), pixel)[0]
+        return sorted({int(i) for i in np.argwhere(np.asarray(y))[:, 1]})
+
+    assert seen_by(None) == [1]  # rows 1 to 3
+    assert seen_by("SAME") == [0, 1]  # rows 0 to 2, 2 to 4
+
+
+# Residual networks
+
+
+def conv_and_norm():
+    conv = functools.partial(layers.conv, dtype="float32")
+    return {"conv": conv, "norm": layers.batch_norm(False, dtype="float32")}
+
+
+@pytest.mark.parametrize("zeros, before", [("after", 0), ("around", 2)])
+def test_shortcut_a_subsamples_and_pads_with_zeros(zeros, before):
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 4))
+    y = resnet.Shortcut(8, 2, "A", zeros, **conv_and_norm()).apply({}, x)
+    assert y.shape == (2, 2, 2, 8)
+    assert jnp.array_equal(y[..., before : before + 4], x[:, ::2, ::2])
+    assert jnp.abs(y).sum() == jnp.abs(x[:, ::2, ::2]).sum()
+
+
+def blocks():
+    own = conv_and_norm()
+    shortcut = functools.partial(resnet.Shortcut, option="B", zeros="after", **own)
+    fields = {**own, "last_scale": nn.initializers.ones, "shortcut": shortcut}
+    unit = functools.partial(preact_resnet.Unit, option="B", first=False, **own)
+    basic, bottleneck = ((8, 3, 1), (8, 3, 1)), ((2, 1, 1), (2, 3, 1), (8, 1, 1))
+    return {
+        "basic": (resnet.BasicBlock(8, 1, **fields), nn.relu),
+        "bottleneck": (resnet.BottleneckBlock(2, 1, stride_in="3x3", **fields), nn.relu),
+        "resnext": (resnext.Block(4, 8, 1, 2, **own), nn.relu),
+        "preact basic": (unit(basic, "full_preactivation"), lambda x: x),
+        "preact bottleneck": (unit(bottleneck, "full_preactivation"), lambda x: x),
+        "preact original": (unit(basic, "original"), nn.relu),
+    }
+
+
+@pytest.mark.parametrize("name", blocks())
+def test_a_block_whose_branch_is_zero_is_the_identity(name):
+    block, after = blocks()[name]
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
+    variables = block.init(jax.random.key(1), x)
+    assert not jnp.array_equal(block.apply(variables, x), after(x))
+    variables["params"] = jax.tree.map(jnp.zeros_like, variables["params"])
+    assert jnp.array_equal(block.apply(variables, x), after(x))
+
+
+@pytest.mark.parametrize(
+    "order, norms",  # of the stem 1, of three units, of two shortcuts or none, at the end
+    [
+        ("original", 1 + 3 * 2 + 2),
+        ("bn_after_addition", 1 + 3 * 2),
+        ("relu_before_addition", 1 + 3 * 2 + 2),
+        ("relu_only_preactivation", 1 + 3 * 2 + 2),
+        ("full_preactivation", 1 + 1 + 2 * 2 + 1),
+    ],
+)
+def test_the_five_orders_differ_in_their_batch_norms_alone(order, norms):
+    module, images = tiny("preact_resnet", order=order)
+    variables = variables_of(module, images)
+    logits = compiled(module.apply)(variables, images)
+    assert np.isfinite(logits).all()
+    shapes = [p.shape for p in jax.tree.leaves(variables["params"])]
+    kernels = [shape for shape in shapes if len(shape) == 4]
+    assert sorted(kernels) == sorted(
+        [(3, 3, 3, 16), (3, 3, 16, 16), (3, 3, 16, 16), (3, 3, 16, 32), (3, 3, 32, 32)]
+        + [(3, 3, 32, 64), (3, 3, 64, 64), (1, 1, 16, 32), (1, 1, 32, 64)]
+    )
+    assert len(shapes) - len(kernels) - 2 == 2 * norms  # without the classifier
+
+
+def test_the_orders_here_are_all_that_there_are():
+    assert len(preact_resnet.ORDERS) == 5
+
+
+# Searched cells
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"genotype": CELL_OF_LAST_ALONE},
+        *({"genotype": (), "cell": cell} for cell in nasnet.GENOTYPES),
+    ],
+)
+def test_a_searched_cell_is_a_model_without_new_code(fields):
+    module, _ = tiny("nasnet", **fields)
+    images = jnp.ones((2, 32, 32, 3))
+    variables = variables_of(module, images)
+    logits = compiled(module.apply)(variables, images)
+    assert logits.shape == (2, 5)
+    assert np.isfinite(logits).all()
+    assert {"Cell_0", "Cell_4"} <= set(variables["params"])
+    normal, _ = module.genotype or nasnet.GENOTYPES[module.cell]
+    width = 4 * module.filters * len(normal[1])  # the output concatenates these nodes
+    assert variables["params"]["Dense_0"]["kernel"].shape[0] == width
+
+
+def test_an_unknown_operation_is_answered_with_those_that_there_are():
+    genotype = ((("sep9", 0, "id", 1),), (2,))
+    module, images = tiny("nasnet", genotype=(genotype, genotype))
+    with pytest.raises(ValueError, match="'sep9'.*id, avg, max, sep3, sep5, sep7, conv1x7_7x1"):
+        jax.eval_shape(lambda x: module.init(jax.random.key(0), x), images)
+
+
+def test_paths_are_dropped_more_often_as_training_goes_on():
+    cell = {"dropout": 0.0, "aux_head": False}
+    module, images = tiny("nasnet", **cell, drop_path_keep=0.5)
+    never, _ = tiny("nasnet", **cell, drop_path_keep=1.0)
+    variables = variables_of(module, images)
+
+    def train(module, progress, key):
+        schedule = {"schedule": {"progress": progress}}
+        return module.apply(
+            variables | schedule, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+        )[0]
+
+    dropping = compiled(functools.partial(train, module))
+    whole = compiled(functools.partial(train, never))(1.0, jax.random.key(0))
+    first = dropping(0.0, jax.random.key(0))
+    np.testing.assert_allclose(first, whole, rtol=1e-4, atol=1e-5)
+    one, other = dropping(1.0, jax.random.key(0)), dropping(1.0, jax.random.key(1))
+    assert jnp.abs(one - other).max() > 1e-3
+    assert jnp.abs(one - whole).max() > 1e-3
+
+
+# ResNet's own fields
 
 
 def network(**fields):
     model = models.create("resnet", **{"num_classes": 10, "depth": 8, "layout": "cifar"} | fields)
-    return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_parameters_statistics_and_logits_are_float32_whatever_the_computation(dtype):
-    model, variables = network(dtype=dtype)
-    logits, updates = jax.eval_shape(
-        lambda x: model.apply(variables, x, train=True, mutable=["batch_stats"]),
-        jnp.ones((4, 8, 8, 3)),
-    )
-    assert logits.shape == (4, 10)
-    assert {x.dtype for x in jax.tree.leaves((logits, variables, updates))} == {
-        jnp.dtype("float32")
-    }
+    return model, compiled(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
 
 
 def test_bfloat16_computes_in_bfloat16_and_answers_nearly_alike():
     x = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
     model, variables = network()
     low, _ = network(dtype="bfloat16")
-    kernels = [
-        eqn.invars[1].aval.dtype
-        for eqn in jax.make_jaxpr(lambda v: low.apply(v, x))(variables).jaxpr.eqns
-        if eqn.primitive.name == "conv_general_dilated"
-    ]
-    assert set(kernels) == {jnp.dtype("bfloat16")}
-    difference = jnp.abs(low.apply(variables, x) - model.apply(variables, x)).max()
+    maps = jax.eval_shape(lambda x: models.features(low, variables, x), x)
+    assert {value.dtype for value in maps.values()} == {jnp.dtype("bfloat16")}
+    difference = jnp.abs(
+        compiled(low.apply)(variables, x) - compiled(model.apply)(variables, x)
+    ).max()
     assert 0 < difference < 0.2
 
 
 def test_zero_init_makes_each_block_start_as_its_shortcut():
     x = jnp.abs(jax.random.normal(jax.random.key(1), (2, 8, 8, 3)))
     model, variables = network(zero_init_last=True, shortcut="A", depth=8)
-    shallow = jax.nn.relu(
-        model.apply(
-            variables, x, capture_intermediates=lambda m, _: m.name == "BatchNorm_0", mutable=True
-        )[1]["intermediates"]["BatchNorm_0"]["__call__"][0]
-    )
-    expected = shallow[:, ::4, ::4].mean((1, 2))  # two subsampling shortcuts, then the mean
+    run = compiled(lambda v, x: (model.apply(v, x), models.features(model, v, x)))
+    found, maps = run(variables, x)
+    expected = maps["stem"][:, ::4, ::4].mean((1, 2))  # two subsampling shortcuts, then the mean
     dense = variables["params"]["Dense_0"]
     logits = expected @ dense["kernel"][:16] + dense["bias"]
-    assert jnp.allclose(model.apply(variables, x), logits, atol=1e-5)
+    assert jnp.allclose(found, logits, atol=1e-5)
 
 
 def test_zero_init_leaves_plain_networks_alone():
     model, variables = network(zero_init_last=True, residual=False)
-    assert jnp.abs(model.apply(variables, jnp.ones((1, 8, 8, 3)))).max() > 0
+    assert jnp.abs(compiled(model.apply)(variables, jnp.ones((1, 8, 8, 3)))).max() > 0
 
 
 @pytest.mark.parametrize(
@@ -142,7 +427,7 @@ def test_a_wrong_name_or_field_is_answered_with_the_right_ones(fields, message):
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"depth": 19, "layout": "imagenet"}, "18, 34, 50, 101, 152"),
+        ({"depth": 19, "layout": "imagenet"}, "18, 26, 34, 50, 101, 152"),
         ({"depth": 21}, "6n . 2"),
         ({"shortcut": "D"}, "A, B, C"),
         ({"layout": "mnist"}, "imagenet, cifar"),

@@ -110,6 +110,9 @@ class Checkpoints:
     def restore(self, which: str, like: TrainState) -> TrainState:
         """Returns the checkpoint "latest", "best" (by top-1), or that of a step.
 
+        Where `like` has no optimizer state, the checkpoint's is left in the file, of whichever
+        optimizer it is; parameters and statistics must be the very ones of `like`.
+
         Raises:
           FileNotFoundError: there is none, or not that one.
           ValueError: `which` is none of the three, or the network has another shape.
@@ -138,7 +141,17 @@ class Checkpoints:
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        if jax.tree.leaves(like.opt_state):
+            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        file = self._folder / f"{step:08d}" / "default"
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            # Orbax's own `partial_restore` would also pass over parameters that do not fit.
+            saved = reader.metadata(file).item_metadata.tree
+            skipped = jax.tree.map(lambda _: ocp.PLACEHOLDER, saved["opt_state"])
+            wanted = abstract.replace(opt_state=skipped)
+            each = ocp.checkpoint_utils.construct_restore_args(wanted)
+            restored = reader.restore(file, args=ocp.args.PyTreeRestore(wanted, restore_args=each))
+        return restored.replace(opt_state=like.opt_state)
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()

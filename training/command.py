@@ -22,8 +22,9 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder or bucket of the run; def
 
 
 def workdir() -> str:
-    name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    return WORKDIR.value or f"runs/{name}"
+    path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    name = pathlib.Path(path).stem
+    return WORKDIR.value or f"runs/{name}-{argument}".removesuffix("-")
 
 
 def run(main) -> None:
@@ -79,7 +80,10 @@ def parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
-        raise ValueError(f"{error}; --help lists the flags") from error
+        text = str(error)
+        if "Traceback" in text:  # of a config file that raised; its last line says why
+            raise ValueError(text.strip().splitlines()[-1].partition(": ")[2]) from error
+        raise ValueError(f"{text}; --help lists the flags") from error
     except (AttributeError, KeyError) as error:  # with a KeyError inside
         cause = error.args[0] if isinstance(error.args[0], Exception) else error
         raise ValueError(f"no such config field: {' '.join(cause.args[0].split())}") from error

@@ -5,7 +5,22 @@ import optax
 
 OPTIMIZERS = ("sgd", "rmsprop", "adamw")
 SCHEDULES = ("constant", "steps", "cosine", "linear", "exponential", "polynomial")
-DECAYED = ("kernels", "all")
+
+
+def kernels(params):
+    """Marks the weights of convolutions and matrix products: not biases, not BatchNorm."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def not_depthwise(params):
+    """Marks the same but for depthwise kernels, which have one input channel (MobileNet, section 3.2)."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: path[-1].key == "kernel" and not (leaf.ndim == 4 and leaf.shape[2] == 1),
+        params,
+    )
+
+
+DECAYED = {"all": None, "kernels": kernels, "not_depthwise": not_depthwise}
 
 
 def make(config, batch_size: int, total_steps: int, steps_per_epoch: float):
@@ -25,9 +40,9 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float):
       ValueError: an unknown name; the message lists the right ones.
     """
     _one_of("name", config.name, OPTIMIZERS)
-    _one_of("decay", config.decay, DECAYED)
+    _one_of("decay", config.decay, tuple(DECAYED))
     schedule = make_schedule(config, batch_size, total_steps, steps_per_epoch)
-    mask = kernels if config.decay == "kernels" else None
+    mask = DECAYED[config.decay]
 
     parts = []
     if config.clip_norm:
@@ -92,11 +107,6 @@ def make_schedule(config, batch_size: int, total_steps: int, steps_per_epoch: fl
         return decay
     start = peak * config.warmup_factor
     return optax.join_schedules([optax.linear_schedule(start, peak, warmup), decay], [warmup])
-
-
-def kernels(params):
-    """Marks the weights of convolutions and matrix products: not biases, not BatchNorm."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
 def _one_of(field: str, value: str, choices: tuple[str, ...]) -> None:

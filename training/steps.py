@@ -8,11 +8,21 @@ from training.sharding import replicated, split_batch
 from training.state import TrainState
 
 
-def make_train_step(model, optimizer, preprocess, mesh, *, label_smoothing: float):
+def make_train_step(
+    model,
+    optimizer,
+    preprocess,
+    mesh,
+    *,
+    label_smoothing: float,
+    aux_weight: float,
+    total_steps: int,
+):
     """Returns the compiled `step(state, batch, key) -> (state, metrics)`; it donates the state.
 
-    BatchNorm's batch is the whole batch, over all devices. Augmentation and dropout are drawn from
-    (key, step), and the key comes from the seed.
+    BatchNorm's batch is the whole batch, over all devices. Augmentation, dropout and drop path are
+    drawn from (key, step), and the key comes from the seed. Networks with auxiliary heads add the
+    losses of these, those with a schedule of their own read "progress" in the collection "schedule".
 
     Args:
       model: a module of `models`.
@@ -20,23 +30,28 @@ def make_train_step(model, optimizer, preprocess, mesh, *, label_smoothing: floa
       preprocess: `f(key, uint8 images) -> float32 images`, from `data.make_preprocess`.
       mesh: of the devices.
       label_smoothing: weight of the uniform distribution in the targets (arXiv:1512.00567, 7).
+      aux_weight: of the loss of each auxiliary head (arXiv:1409.4842, section 5).
+      total_steps: at which progress is 1.
     """
 
     def step(state: TrainState, batch, key):
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = preprocess(augment_key, batch["image"])
         labels = batch["label"]
+        progress = {"progress": state.step / total_steps}
 
         def loss_fn(params):
             logits, updates = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
+                {"params": params, "batch_stats": state.batch_stats, "schedule": progress},
                 images,
                 train=True,
-                mutable=["batch_stats"],
+                mutable=["batch_stats", "aux_logits"],
                 rngs={"dropout": dropout_key},
             )
             targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
             loss = optax.softmax_cross_entropy(logits, targets).mean()
+            for aux_logits in jax.tree.leaves(updates.get("aux_logits", {})):
+                loss += aux_weight * optax.softmax_cross_entropy(aux_logits, targets).mean()
             return loss, (logits, updates.get("batch_stats", {}))
 
         (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(

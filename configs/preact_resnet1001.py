@@ -1,0 +1,33 @@
+"""Pre-activation ResNet-1001 on CIFAR-10: Identity Mappings in Deep Residual Networks.
+
+Paper: https://arxiv.org/abs/1603.05027, appendix. He et al. start at a learning rate of 0.01 for 400
+iterations; here it rises from 0.01 to 0.1 over 400 iterations, which approximates that.
+
+  python scripts/prepare_data.py cifar10                      # once
+  python train.py --config=configs/preact_resnet1001.py --workdir=runs/preact_resnet1001
+
+Published: 4.92 % test error; 4.62 % with batches of 64, which need half the memory (the authors'
+code, KaimingHe/resnet-1k-layers): --config.batch_size=64 --config.optimizer.learning_rate=0.4. Not
+trained here.
+"""
+
+from configs import common
+
+
+def get_config():
+    config = common.cifar10()
+    config.batch_size = 128
+    config.total_steps = 64_000
+
+    config.optimizer.learning_rate = 0.2  # per 256 images: 0.1 at the paper's 128
+    config.optimizer.warmup_factor = 0.1
+    config.optimizer.warmup_epochs = 400 * 128 / 50_000
+    config.optimizer.schedule = "steps"
+    config.optimizer.decay_at = (32_000 / 64_000, 48_000 / 64_000)
+    config.optimizer.weight_decay = 1e-4
+    config.optimizer.decay = "all"
+
+    config.model = common.preact_resnet(depth=1001, num_classes=10)
+    config.model.layout = "cifar"
+    config.model.bottleneck_stride = "1x1"  # the authors' code (KaimingHe/resnet-1k-layers)
+    return config

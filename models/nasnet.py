@@ -1,0 +1,308 @@
+"""NASNet: Learning Transferable Architectures for Scalable Image Recognition (Zoph et al., 2017).
+
+arXiv:1707.07012. A network of cells that were found by search; a cell is data, a genotype, so that any
+searched cell is a model. NASNet-A (figure 4), N @ filters in the last cells:
+
+  network                      parameters  auxiliary head  multiply-adds
+  mobile 4 @ 1056, 224 x 224    5,289,978  2,411,240          563,638,816
+  large 6 @ 4032, 331 x 331    88,753,150  4,567,784       23,783,414,658
+  CIFAR 6 @ 768, 32 x 32        3,346,538  1,631,498          544,333,312
+
+Details that the paper leaves open follow TF-slim's code: padding, how states of another shape are
+adjusted, and which cell a cell after a reduction sees as the one before last.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from models import layers
+
+# A genotype is (normal cell, reduction cell), a cell is (nodes, output). A node is (operation, input,
+# operation, input), the sum of two operations. Input 0 is the output of the cell before last, 1 that
+# of the last cell, 2 the first node, and so on. The output concatenates these states.
+GENOTYPES = {
+    "nasnet_a": (
+        (
+            (
+                ("sep5", 1, "sep3", 0),
+                ("sep5", 0, "sep3", 0),
+                ("avg", 1, "id", 0),
+                ("avg", 0, "avg", 0),
+                ("sep3", 1, "id", 1),
+            ),
+            (0, 2, 3, 4, 5, 6),
+        ),
+        (
+            (
+                ("sep5", 1, "sep7", 0),
+                ("max", 1, "sep7", 0),
+                ("avg", 1, "sep5", 0),
+                ("id", 3, "avg", 2),
+                ("sep3", 2, "max", 1),
+            ),
+            (3, 4, 5, 6),
+        ),
+    ),
+    "amoebanet_a": (  # arXiv:1802.01548
+        (
+            (
+                ("avg", 0, "max", 1),
+                ("sep3", 0, "sep5", 2),
+                ("sep3", 0, "avg", 3),
+                ("sep3", 1, "id", 1),
+                ("id", 0, "avg", 1),
+            ),
+            (4, 5, 6),
+        ),
+        (
+            (
+                ("avg", 0, "sep3", 1),
+                ("max", 0, "sep7", 2),
+                ("sep7", 0, "avg", 1),
+                ("max", 0, "max", 1),
+                ("conv1x7_7x1", 0, "sep3", 5),
+            ),
+            (3, 4, 6),
+        ),
+    ),
+    "enas": (  # arXiv:1802.03268, the published micro cells
+        (
+            (
+                ("avg", 0, "sep3", 0),
+                ("id", 0, "sep5", 0),
+                ("id", 0, "sep5", 1),
+                ("sep3", 1, "sep5", 0),
+                ("avg", 0, "sep5", 1),
+            ),
+            (2, 3, 4, 5, 6),
+        ),
+        (
+            (
+                ("sep3", 1, "sep3", 1),
+                ("max", 0, "avg", 0),
+                ("sep5", 1, "sep5", 3),
+                ("sep3", 1, "id", 0),
+                ("max", 0, "sep5", 1),
+            ),
+            (2, 4, 5, 6),
+        ),
+    ),
+}
+OPERATIONS = ("id", "avg", "max", "sep3", "sep5", "sep7", "conv1x7_7x1")
+
+
+class Operation(nn.Module):
+    """One of OPERATIONS, to `filters` channels. Separable: twice ReLU, depthwise, pointwise, BN.
+
+    The identity becomes ReLU, 1x1, BN, and pooling gets a 1x1, BN, where the shape changes.
+    """
+
+    operation: str
+    filters: int
+    stride: int
+    padded_average: bool
+    conv: Callable
+    norm: Callable
+
+    @nn.compact
+    def __call__(self, x):
+        if self.operation.startswith("sep"):
+            for stride in (self.stride, 1):
+                channels, kernel = x.shape[-1], int(self.operation.removeprefix("sep"))
+                x = self.conv(
+                    channels, kernel, stride, groups=channels, kernel_init=layers.HE_FAN_IN
+                )(nn.relu(x))
+                x = self.norm()(self.conv(self.filters, 1)(x))
+            return x
+        if self.operation == "conv1x7_7x1":
+            x = self.conv(self.filters, (1, 7), (1, self.stride))(nn.relu(x))
+            return self.norm()(self.conv(self.filters, (7, 1), (self.stride, 1))(x))
+        if self.operation == "id":
+            if self.stride > 1 or x.shape[-1] != self.filters:
+                x = self.norm()(self.conv(self.filters, 1, self.stride)(nn.relu(x)))
+            return x
+        strides = (self.stride, self.stride)
+        if self.operation == "max":
+            x = nn.max_pool(x, (3, 3), strides=strides, padding="SAME")
+        else:
+            padded = self.padded_average and self.stride > 1
+            x = nn.avg_pool(x, (3, 3), strides, padding="SAME", count_include_pad=padded)
+        if x.shape[-1] != self.filters:
+            x = self.norm()(self.conv(self.filters, 1)(x))
+        return x
+
+
+class FactorizedReduction(nn.Module):
+    """Two 1x1 convolutions of stride 2, the second shifted by a pixel; concatenated; BN."""
+
+    filters: int
+    conv: Callable
+    norm: Callable
+
+    @nn.compact
+    def __call__(self, x):
+        shifted = jnp.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))
+        left = self.conv(self.filters // 2, 1)(x[:, ::2, ::2])
+        right = self.conv(self.filters - self.filters // 2, 1)(shifted[:, ::2, ::2])
+        return self.norm()(jnp.concatenate([left, right], axis=-1))
+
+
+class Cell(nn.Module):
+    """Nodes that each sum two operations on earlier states (section 3, figure 4)."""
+
+    nodes: tuple[tuple[str, int, str, int], ...]
+    output: tuple[int, ...]
+    filters: int
+    stride: int
+    operation: Callable
+    conv: Callable
+    norm: Callable
+    drop_path: Callable
+
+    @nn.compact
+    def __call__(self, x, previous):
+        """Maps the outputs of the last cell and of the cell before (None: there is none)."""
+        used = {i for _, a, _, b in self.nodes for i in (a, b)} | set(self.output)
+        if previous is None:
+            previous = x
+        elif 0 in used:
+            previous = self.adjust(previous, x.shape)
+        states = [previous, self.norm()(self.conv(self.filters, 1)(nn.relu(x)))]
+        for node in self.nodes:
+            terms = []
+            for operation, i in (node[:2], node[2:]):
+                stride = self.stride if i < 2 else 1
+                name = f"node{len(states)}_{'right' if terms else 'left'}"
+                term = self.operation(operation, self.filters, stride, name=name)(states[i])
+                terms.append(term if operation == "id" else self.drop_path(term))
+            states.append(terms[0] + terms[1])
+        shape = states[-1].shape
+        return jnp.concatenate([self.match(states[i], shape) for i in self.output], axis=-1)
+
+    def adjust(self, previous, shape):
+        """Brings the output of the cell before last to the size of the last one's, F channels."""
+        if previous.shape[1] != shape[1]:
+            return FactorizedReduction(self.filters, self.conv, self.norm)(nn.relu(previous))
+        if previous.shape[-1] != self.filters:
+            return self.norm()(self.conv(self.filters, 1)(nn.relu(previous)))
+        return previous
+
+    def match(self, state, shape):
+        """Brings an input that is also part of the output to the shape of the nodes."""
+        if state.shape[1] != shape[1]:
+            return FactorizedReduction(self.filters, self.conv, self.norm)(state)
+        if state.shape[-1] != shape[-1]:
+            return self.norm()(self.conv(self.filters, 1)(state))
+        return state
+
+
+class AuxiliaryHead(nn.Module):
+    """ReLU, 5x5 average pooling with stride 3, 1x1 to 128, BN, ReLU, full-size to 768, BN, ReLU, fc."""
+
+    num_classes: int
+    conv: Callable
+    norm: Callable
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x):
+        window = tuple(min(5, side) for side in x.shape[1:3])  # on maps of small images
+        x = nn.avg_pool(nn.relu(x), window, strides=(3, 3))
+        x = nn.relu(self.norm()(self.conv(128, 1)(x)))
+        x = nn.relu(self.norm()(self.conv(768, x.shape[1:3], padding="VALID")(x)))
+        return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2))).astype(jnp.float32)
+
+
+class Model(nn.Module):
+    """A stem and three groups of `cells` normal cells with a reduction cell between them (figure 2).
+
+    The logits of the auxiliary head are sown into the collection "aux_logits" where it is mutable: in
+    training. ScheduledDropPath reads how far training has come, from 0 to 1, in the variable
+    "progress" of the collection "schedule"; without it, training is at its end.
+
+    Raises:
+      ValueError: a layout, a cell or an operation that is not there.
+    """
+
+    num_classes: int
+    cells: int = 4  # N: normal cells in each of the three groups
+    filters: int = 44  # F: of the first group; "N @ P" has P = 24 F
+    layout: str = "imagenet"  # two reduction cells in the stem; "cifar": none
+    stem_filters: int = 32
+    skip_reduction: bool = False  # a cell after a reduction takes the cell before last (large)
+    cell: str = "nasnet_a"  # one of GENOTYPES
+    genotype: tuple = ()  # a cell of one's own, instead
+    padded_average: bool = False  # strided average pooling counts the padding's zeros, as timm's
+    aux_head: bool = True
+    dropout: float = 0.5
+    drop_path_keep: float = 1.0  # of the last cell, at the end of training
+    epsilon: float = 1e-3  # of BatchNorm; CIFAR: 1e-5
+    bn_momentum: float = 0.9997  # for long runs; CIFAR and short ones: 0.9
+    dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
+        layers.one_of("layout", self.layout, ("imagenet", "cifar"))
+        layers.one_of("cell", self.cell, tuple(GENOTYPES))
+        normal, reduction = self.genotype or GENOTYPES[self.cell]
+        for a, _, b, _ in (*normal[0], *reduction[0]):
+            layers.one_of("operation", a, OPERATIONS)
+            layers.one_of("operation", b, OPERATIONS)
+        conv = partial(layers.conv, padding="SAME", dtype=self.dtype)
+        norm = layers.batch_norm(
+            train, momentum=self.bn_momentum, epsilon=self.epsilon, dtype=self.dtype
+        )
+        operation = partial(Operation, padded_average=self.padded_average, conv=conv, norm=norm)
+        stems = 2 if self.layout == "imagenet" else 0
+        total = 3 * self.cells + 2 + stems
+        progress = self.get_variable("schedule", "progress", 1.0)
+        outputs = [None]
+
+        def cell(genotype, filters, stride, previous):
+            keep = 1 - progress * len(outputs[1:]) / total * (1 - self.drop_path_keep)
+            drop_path = partial(DropPath(train and self.drop_path_keep < 1), keep=keep)
+            new = Cell(*genotype, filters, stride, operation, conv, norm, drop_path)
+            outputs.append(new(outputs[-1], previous))
+
+        if self.layout == "imagenet":
+            x = conv(self.stem_filters, 3, 2, padding="VALID")(x)
+        else:
+            x = conv(self.stem_filters, 3)(x)
+        outputs.append(norm()(x))
+        for stem in range(stems):
+            cell(reduction, self.filters // 2 ** (stems - stem), 2, outputs[-2])
+        self.sow("intermediates", "stem", outputs[-1])
+        for group in range(3):
+            filters = self.filters * 2**group
+            previous = outputs[-2]
+            if group > 0:
+                cell(reduction, filters, 2, previous)
+                self.sow("intermediates", f"reduction{group}", outputs[-1])
+            for i in range(self.cells):
+                skip = self.skip_reduction and i == 0
+                cell(normal, filters, 1, previous if skip else outputs[-2])
+            self.sow("intermediates", f"cells{group + 1}", outputs[-1])
+            if group == 1 and self.aux_head and self.is_mutable_collection("aux_logits"):
+                head = AuxiliaryHead(self.num_classes, conv, norm, self.dtype)
+                self.sow("aux_logits", "aux", head(outputs[-1]))
+        x = jnp.mean(nn.relu(outputs[-1]), axis=(1, 2))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        return x.astype(jnp.float32)
+
+
+class DropPath(nn.Module):
+    """Drops a whole path of an image with probability 1 - keep, and scales the others by 1 / keep."""
+
+    active: bool
+
+    def __call__(self, x, keep):
+        if not self.active:
+            return x
+        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (len(x), 1, 1, 1))
+        return jnp.where(kept, x / keep, 0).astype(x.dtype)

@@ -1,0 +1,92 @@
+"""ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design (Ma et al., 2018).
+
+arXiv:1807.11164, table 5. Parameters and multiply-adds at 224 x 224:
+
+  width multiplier  parameters  multiply-adds
+  0.5               1,366,792    40,476,448
+  1.0               2,278,604   144,907,992
+  1.5               3,503,624   295,759,392
+  2.0               7,393,996   583,253,464
+
+The shuffle is at the end of a unit, as in the paper and in torchvision; the authors' code has it at the
+start of the next one.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from models import layers
+
+CHANNELS = {  # of the three stages and of conv5
+    0.5: (48, 96, 192, 1024),
+    1.0: (116, 232, 464, 1024),
+    1.5: (176, 352, 704, 1024),
+    2.0: (244, 488, 976, 2048),
+}
+UNITS = (4, 8, 4)
+
+
+class Unit(nn.Module):
+    """Half of the channels: 1x1, BN, ReLU, depthwise 3x3, BN, 1x1, BN, ReLU; the rest untouched.
+
+    With stride 2 both branches see all channels, and the other is depthwise 3x3, BN, 1x1, BN, ReLU.
+    Concatenated, then shuffled in two groups (figure 3c, d).
+    """
+
+    features: int
+    stride: int
+    conv: Callable
+    norm: Callable
+
+    @nn.compact
+    def __call__(self, x):
+        half = self.features // 2
+        if self.stride == 1:
+            left, right = jnp.split(x, 2, axis=-1)
+        else:
+            left = right = x
+            left = self.norm()(self.conv(x.shape[-1], 3, 2, groups=x.shape[-1])(left))
+            left = nn.relu(self.norm()(self.conv(half, 1)(left)))
+        right = nn.relu(self.norm()(self.conv(half, 1)(right)))
+        right = self.norm()(self.conv(half, 3, self.stride, groups=half)(right))
+        right = nn.relu(self.norm()(self.conv(half, 1)(right)))
+        return layers.channel_shuffle(jnp.concatenate([left, right], axis=-1), 2)
+
+
+class Model(nn.Module):
+    """Three stages of units that split, transform one half, and shuffle.
+
+    Raises:
+      ValueError: a width multiplier or a stem that is not there.
+    """
+
+    num_classes: int
+    width_multiplier: float = 1.0  # 0.5, 1, 1.5, 2
+    stem: str = "imagenet"  # "small": stride 1 and no max pooling, for images of 32 to 64
+    dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
+        layers.one_of("width_multiplier", self.width_multiplier, tuple(CHANNELS))
+        layers.one_of("stem", self.stem, ("imagenet", "small"))
+        conv = partial(layers.conv, kernel_init=layers.HE_FAN_IN, dtype=self.dtype)
+        norm = layers.batch_norm(train, dtype=self.dtype)
+        *widths, last = CHANNELS[self.width_multiplier]
+
+        x = nn.relu(norm()(conv(24, 3, 2 if self.stem == "imagenet" else 1)(x)))
+        if self.stem == "imagenet":
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        self.sow("intermediates", "stem", x)
+        for stage, (features, units) in enumerate(zip(widths, UNITS, strict=True), 2):
+            for i in range(units):
+                x = Unit(features, stride=2 if i == 0 else 1, conv=conv, norm=norm)(x)
+            self.sow("intermediates", f"stage{stage}", x)
+        x = nn.relu(norm()(conv(last, 1)(x)))
+        self.sow("intermediates", "conv5", x)
+        x = jnp.mean(x, axis=(1, 2))
+        x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        return x.astype(jnp.float32)

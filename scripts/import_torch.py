@@ -1,0 +1,93 @@
+"""Makes a checkpoint of published PyTorch weights, which eval.py reads. PyTorch is not needed.
+
+Nothing of the weights file is run. The last line of standard output is the command that evaluates it.
+
+Images must be normalised as they were for these weights. The command says how the published ones want
+it: by the mean and std of ImageNet, or from -1 to 1 (torchvision's GoogLeNet, timm's MobileNet and NASNet).
+
+Examples:
+  python scripts/import_torch.py --model=torchvision/resnet50 --weights=resnet50-0676ba61.pth \\
+      --workdir=runs/torchvision-resnet50
+  python scripts/import_torch.py --model=akamaster/resnet20 --weights=resnet20-12fca82f.th \\
+      --workdir=runs/akamaster-resnet20
+"""
+
+import importlib
+import shlex
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from etils import epath
+
+import models
+from configs.common import IMAGENET_MEAN, IMAGENET_STD
+from models import torch_files
+from training import checkpoints, command
+from training.state import TrainState
+
+MODEL = flags.DEFINE_string("model", None, "LIBRARY/NAME, for example timm/vgg11.")
+WEIGHTS = flags.DEFINE_string("weights", None, "The file: .pth, .pt, .th or .safetensors.")
+flags.declare_key_flag("workdir")
+flags.mark_flags_as_required(["model", "weights", "workdir"])
+
+
+def main() -> None:
+    workdir = command.workdir()
+    folder = epath.Path(workdir).expanduser() / "checkpoints"
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} holds checkpoints already: choose another --workdir")
+
+    module, variables = models.load_torch(MODEL.value, torch_files.read(WEIGHTS.value))
+    config, fields = closest_config(module, normalisation(MODEL.value))
+    variables = jax.tree.map(jnp.asarray, variables)
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state={})
+    saved = checkpoints.Checkpoints(workdir)
+    saved.save(0, state, None)
+    saved.wait()
+    saved.close()
+
+    print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, in {folder}")
+    overrides = [f"--config.{name}={value}" for name, value in fields.items()]
+    arguments = [f"--config={config}", f"--workdir={workdir}", *overrides]
+    print("python eval.py", shlex.join(arguments))
+
+
+def normalisation(name: str) -> dict[str, tuple[float, float, float]]:
+    """Returns the mean and std, of pixels from 0 to 1, that the published weights of a network expect."""
+    if name.startswith(("torchvision/googlenet", "timm/mobilenetv1", "timm/nasnet")):
+        return {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    return {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+
+
+def closest_config(module, normalised) -> tuple[str, dict]:
+    """Returns the config that needs the fewest other fields for this network, and those fields."""
+    architecture = type(module).__module__.rpartition(".")[2]
+    fields = {name: getattr(module, name) for name in models.fields_of(type(module))}
+    defaults = vars(type(module))  # where a dataclass keeps them
+    found = []
+    for file in sorted((command.PROJECT / "configs").glob("*.py")):
+        if file.stem in command.NOT_CONFIGS:
+            continue
+        config = importlib.import_module(f"configs.{file.stem}").get_config()
+        model = config.model
+        if model.name != architecture:
+            continue
+        other = {k: v for k, v in fields.items() if model.get(k, defaults.get(k)) != v}
+        if other.keys() <= set(model):  # only a field that the config has can be a flag
+            found.append((len(other), file.name, other, config.input))
+    if not found:
+        raise ValueError(
+            f"no config in configs/ can describe this network: {architecture}, {fields}"
+        )
+    _, name, other, images = min(found, key=lambda entry: entry[:2])
+    other = {f"model.{k}": v for k, v in other.items()}
+    for k, v in normalised.items():
+        if len(images[k]) == len(v) and images[k] != v:  # not for grey images
+            other[f"input.{k}"] = v
+    return f"configs/{name}", other
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,80 @@
+"""Trains every network of configs/small.py for the same few epochs, and prints a table of them.
+
+Networks that are trained already are not trained again; a run that was stopped goes on. --write puts
+table and picture into docs/.
+
+Examples:
+  python scripts/learning.py --images=imagenette2-160
+  python scripts/learning.py --images=imagenette2-160 --networks=resnet,plain --epochs=1
+"""
+
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+
+from absl import flags
+
+from analysis import plots
+from configs import small
+from training import command, metrics
+
+IMAGES = flags.DEFINE_string("images", "imagenette2-160", "Folder with train/CLASS and val/CLASS.")
+EPOCHS = flags.DEFINE_float("epochs", 2.0, "Length of each run.")
+NETWORKS = flags.DEFINE_list("networks", list(small.NETWORKS), "Names of configs/small.py.")
+WRITE = flags.DEFINE_bool(
+    "write", False, "Put the table into docs/results.md, the curves beside it."
+)
+flags.declare_key_flag("workdir")
+
+RESULTS = command.PROJECT / "docs" / "results.md"
+MARKS = "<!-- learning: made by scripts/learning.py -->", "<!-- end of learning -->"
+
+
+def main() -> None:
+    folder = pathlib.Path(command.WORKDIR.value or "runs/learning")
+    unknown = sorted(set(NETWORKS.value) - set(small.NETWORKS))
+    if unknown:
+        known = ", ".join(small.NETWORKS)
+        raise ValueError(f"--networks: no {', '.join(unknown)}; choose among {known}")
+    for i, name in enumerate(NETWORKS.value, 1):
+        print(f"{name} ({i} of {len(NETWORKS.value)})", flush=True)
+        arguments = [
+            f"--config=configs/small.py:{name}",
+            f"--workdir={folder / name}",
+            f"--config.input.source=folder:{pathlib.Path(IMAGES.value).absolute()}",
+            f"--config.total_epochs={EPOCHS.value}",
+        ]
+        subprocess.run([sys.executable, "train.py", *arguments], cwd=command.PROJECT, check=True)
+    table = "\n".join(rows({name: folder / name for name in NETWORKS.value}))
+    print(table)
+    if WRITE.value:
+        start, end = MARKS
+        pattern = re.compile(f"{re.escape(start)}\n.*?{re.escape(end)}", re.DOTALL)
+        text = pattern.sub(lambda _: f"{start}\n{table}\n{end}", RESULTS.read_text())
+        RESULTS.write_text(text)
+        runs = {name: str(folder / name) for name in NETWORKS.value}
+        plots.curves(runs, str(RESULTS.with_name("learning.png")))
+
+
+def rows(workdirs: dict[str, pathlib.Path]):
+    """Yields the lines of a Markdown table of runs, by name."""
+    yield "| network | parameters | multiply-adds | top-1 | top-5 | seconds an epoch |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    for name, workdir in workdirs.items():
+        lines = metrics.read_lines(workdir)
+        last = [line for line in lines if "eval/top1" in line][-1]
+        speeds = [x for line in lines if (x := line.get("train/images_per_second"))]
+        images = (
+            lines[0]["config"]["batch_size"] * last["step"] / lines[0]["config"]["total_epochs"]
+        )
+        yield (
+            f"| {name} | {lines[0]['parameters']:,} | {lines[0]['multiply_adds']:,} | "
+            f"{last['eval/top1']:.1%} | {last['eval/top5']:.1%} | "
+            f"{images / statistics.median(speeds):.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    command.run(main)

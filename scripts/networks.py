@@ -1,0 +1,82 @@
+"""Prints the README's table of networks, as Markdown, from tests/counts.json.
+
+The tests compare parameters and multiply-adds of that file with the networks themselves, and the
+README with this table.
+
+Examples:
+  python scripts/networks.py --write   # replaces the table in README.md
+  python scripts/networks.py --all     # every network of the file
+"""
+
+import json
+
+from absl import flags
+
+from training import command
+
+ALL = flags.DEFINE_bool("all", False, "Every network, not only those of the README.")
+WRITE = flags.DEFINE_bool("write", False, "Replace the table in README.md instead of printing it.")
+
+BEGIN = "<!-- written by scripts/networks.py -->\n"
+END = "<!-- end of what scripts/networks.py writes -->\n"
+HEAD = """\
+| network | paper | `--config.model...` | parameters | multiply-adds | published top-1 error | ours |
+| --- | --- | --- | ---: | ---: | --- | --- |
+"""
+
+
+def main() -> None:
+    networks = json.loads((command.PROJECT / "tests" / "counts.json").read_text("utf-8"))
+    if not WRITE.value:
+        print(table([n for n in networks if ALL.value or n.get("readme")]), end="")
+        return
+    if ALL.value:
+        raise ValueError("--write is for the README's table: leave out --all")
+    readme = command.PROJECT / "README.md"
+    text = readme.read_text("utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"README.md needs these lines once each, around the table: {BEGIN}{END}")
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    table_ = table([n for n in networks if n.get("readme")])
+    readme.write_text(before + BEGIN + "\n" + table_ + "\n" + END + after, "utf-8")
+    print(f"wrote {readme}")
+
+
+def table(networks: list[dict]) -> str:
+    """Returns one row a network; a paper is named in the first row of its networks."""
+    rows, last = [], None
+    for network in networks:
+        paper = network["paper"]
+        cells = (
+            network["name"],
+            link(paper) if paper != last else "",
+            options(network),
+            f"{network['parameters']:,}",
+            f"{network['multiply_adds']:,}",
+            published(network["published"]),
+            network.get("ours", ""),
+        )
+        rows.append("| " + " | ".join(cells) + " |\n")
+        last = paper
+    return HEAD + "".join(rows)
+
+
+def link(paper: str) -> str:
+    return paper if " " in paper else f"[{paper}](https://arxiv.org/abs/{paper})"
+
+
+def options(network: dict) -> str:
+    """Returns the fields that differ from the defaults of the architecture."""
+    fields = {"name": network["model"], **network["fields"]}
+    del fields["num_classes"]
+    text = " ".join(f"{k}={str(v).replace(' ', '')}" for k, v in fields.items())
+    return f"`{text}`"
+
+
+def published(result: dict | None) -> str:
+    """Returns the error with its protocol and its source."""
+    return f"{result['top1']:.2f} % ({result['where']}, {result['source']})" if result else ""
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,172 @@
+"""Parameters and multiply-adds of every network equal the published ones in counts.json."""
+
+import ast
+import concurrent.futures
+import functools
+import json
+import math
+import multiprocessing
+import os
+import re
+import subprocess
+import types
+from unittest import mock
+
+import pytest
+from conftest import PROJECT, command
+
+import analysis
+import models
+from models import convolution
+
+
+def layers_of_a_block(network) -> int:
+    """Returns how many layers deeper a CIFAR network gets by one block; 0: it has no such depth."""
+    fields = network["fields"]
+    if fields.get("layout") != "cifar":
+        return 0
+    basic = 2 if network["model"] == "resnet" or fields.get("block") == "basic" else 3
+    dense = 2 if fields.get("bottleneck", True) else 1
+    return {"densenet": dense, "resnet": basic, "preact_resnet": basic}.get(network["model"], 0)
+
+
+NETWORKS = {n["name"]: n for n in json.loads((PROJECT / "tests" / "counts.json").read_text())}
+# Layers of a block: a CIFAR network of these has 3 * layers * n + 2, or DenseNet + 4, of n blocks.
+DEEP = {
+    name: layers
+    for name, network in NETWORKS.items()
+    for layers in [layers_of_a_block(network)]
+    if layers and network["fields"]["depth"] > 32
+}
+REST = {"densenet": 4}  # layers outside the blocks; elsewhere 2
+
+
+def count(name, fields, side):
+    """Returns (parameters, multiply-adds)."""
+    # Counting reads a convolution's default form; to trace the CPU's as well takes longer.
+    with mock.patch.object(convolution, "_convolution", convolution._stock):
+        done = analysis.count(models.create(name, **fields), (side, side, 3))
+    return done.parameters, done.multiply_adds
+
+
+@pytest.fixture(scope="module")
+def counted(request):
+    """Counts the networks in as many processes as there are cores: tracing is plain Python."""
+    pool = concurrent.futures.ProcessPoolExecutor(
+        len(os.sched_getaffinity(0)), mp_context=multiprocessing.get_context("spawn")
+    )
+    tests = [item for item in request.session.items if "counted" in item.fixturenames]
+    selected = [item.callspec.params["name"] for item in tests]  # with -k fewer than all
+    yield {
+        name: pool.submit(count, network["model"], network["fields"], network["image_size"])
+        for name, network in NETWORKS.items()
+        if name in selected
+    }
+    pool.shutdown(cancel_futures=True)
+
+
+def recorded(name):
+    return NETWORKS[name]["parameters"], NETWORKS[name]["multiply_adds"]
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n not in DEEP])
+def test_a_network_has_the_published_size(name, counted):
+    assert counted[name].result() == recorded(name)
+
+
+@functools.cache
+def shallow(model, layers, fields):
+    """Returns the sizes of the networks of 2, 3, 4 and 5 blocks a stage."""
+    depths = [3 * layers * n + REST.get(model, 2) for n in range(2, 6)]
+    return [count(model, dict(fields) | {"depth": depth}, 32) for depth in depths]
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_a_deep_cifar_network_is_a_shallow_one_with_more_of_the_same_blocks(name):
+    # To trace 1,202 layers takes half a minute. The size is a polynomial in the blocks a stage: of
+    # degree 1, or 2 where each layer sees all before it. So four shallow networks give it.
+    network, layers = NETWORKS[name], DEEP[name]
+    fields = {key: value for key, value in network["fields"].items() if key != "depth"}
+    sizes = shallow(network["model"], layers, tuple(sorted(fields.items())))
+    blocks = (network["fields"]["depth"] - REST.get(network["model"], 2)) // (3 * layers)
+    assert tuple(extrapolate(values, blocks - 2) for values in zip(*sizes, strict=True)) == (
+        recorded(name)
+    )
+
+
+def extrapolate(values, n):
+    """Returns the value at n of the polynomial with these values at 0, 1, 2, ... (Newton)."""
+    total = 0
+    for k in range(len(values)):
+        total += values[0] * math.comb(n, k)
+        values = [b - a for a, b in zip(values, values[1:], strict=False)]
+    return total
+
+
+@pytest.mark.parametrize("depth", ["18", "34"])
+def test_a_plain_network_is_as_large_as_the_residual_one_with_shortcut_a(depth):
+    assert recorded(f"Plain-{depth}") == recorded(f"ResNet-{depth}, shortcut A")
+
+
+@pytest.mark.parametrize("depth", [20, 32, 44, 56, 110, 1202])
+def test_a_plain_cifar_network_is_as_large_as_the_residual_one(depth):
+    assert recorded(f"Plain-{depth}, CIFAR") == recorded(f"ResNet-{depth}, CIFAR")
+
+
+@pytest.mark.parametrize("depth", [50, 101, 152])
+def test_the_stride_in_the_3x3_costs_multiply_adds_but_no_parameters(depth):
+    v1, v1_5 = recorded(f"ResNet-{depth}"), recorded(f"ResNet-{depth} v1.5")
+    assert (v1_5[0] - v1[0], v1_5[1] - v1[1]) == (0, 231_211_008)
+
+
+@pytest.mark.parametrize(
+    "name, fields, multiply_adds",
+    [
+        ("GoogLeNet with auxiliary heads", {}, 8_372_224),
+        # The number of cells does not change the head.
+        ("NASNet-A 6 @ 768, CIFAR, with auxiliary head", {"cells": 1}, 2_366_976),
+    ],
+)
+def test_auxiliary_heads_cost_multiply_adds_in_training_alone(name, fields, multiply_adds):
+    network = NETWORKS[name]
+    module = models.create(network["model"], **network["fields"] | fields)
+    apply = functools.partial(module.apply, mutable=["aux_logits"])  # as in training
+    training = types.SimpleNamespace(init=module.init, apply=apply)
+    shape = (network["image_size"],) * 2 + (3,)
+
+    def cost(counted):
+        found = [layer for layer in counted.layers if layer.path.startswith("AuxiliaryHead_")]
+        assert found
+        return sum(layer.multiply_adds for layer in found)
+
+    assert cost(analysis.count(training, shape)) == multiply_adds
+    assert cost(analysis.count(module, shape)) == 0
+
+
+def test_counts_per_layer_add_up():
+    done = analysis.count(models.create("resnet", num_classes=10, depth=18), (64, 64, 3))
+    stem = done.layers[0]
+    assert (stem.path, stem.parameters) == ("Conv_0", 7 * 7 * 3 * 64)
+    assert stem.activations == 32 * 32 * 64
+    assert stem.multiply_adds == 32 * 32 * 64 * 7 * 7 * 3
+    assert {layer.path for layer in done.layers} >= {"BasicBlock_7/Conv_1", "Dense_0"}
+
+
+def test_the_readme_has_the_table_that_the_script_prints():
+    done = subprocess.run(**command("scripts/networks.py"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout in (PROJECT / "README.md").read_text("utf-8")
+    everything = subprocess.run(**command("scripts/networks.py", "--all")).stdout
+    assert all(f"| {name} |" in everything for name in NETWORKS)
+
+
+def test_numbers_in_the_docstrings_of_networks_are_those_that_are_tested():
+    tested = {n[key] for n in NETWORKS.values() for key in ("parameters", "multiply_adds")}
+    for name, network in NETWORKS.items():  # what the head alone has
+        head = ", with auxiliary head"
+        if name.removesuffix(head) in NETWORKS and name.endswith(head):
+            tested.add(network["parameters"] - NETWORKS[name.removesuffix(head)]["parameters"])
+    for file in (PROJECT / "models").glob("*.py"):
+        docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
+        for number in re.findall(r"\d{1,3}(?:,\d{3}){2,}", docstring):
+            assert int(number.replace(",", "")) in tested, (file.name, number)

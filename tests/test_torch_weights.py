@@ -1,0 +1,127 @@
+"""Weights of PyTorch's networks give PyTorch's answers."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import record_parity
+
+import models
+from models import torch_weights
+
+PARITY = json.loads(record_parity.FILE.read_text())
+
+
+def description(name, num_classes=1000):
+    """Returns the module, the layers, and the shapes of the variables of a PyTorch network."""
+    ours, fields, layers = torch_weights.describe(name)
+    module = models.create(ours, num_classes=num_classes, **fields)
+    image = jnp.zeros((1, 224, 224, 3))
+    return module, layers, jax.eval_shape(module.init, jax.random.key(0), image)
+
+
+def weights(name, num_classes=1000):
+    _, layers, shapes = description(name, num_classes)
+    names = torch_weights.torch_names(layers, shapes)
+    return {key: record_parity.tensor(key, shape) for key, shape in names.items()}
+
+
+@pytest.mark.parametrize("name", PARITY["logits"])
+def test_the_answers_are_those_of_pytorch(name):
+    recorded = PARITY["logits"][name]
+    module, variables = models.load_torch(name, weights(name))
+    x = record_parity.images(recorded["shape"]).transpose(0, 2, 3, 1)
+    logits, aux = jax.jit(lambda v, x: module.apply(v, x, mutable=["aux_logits"]))(variables, x)
+    answers = {"logits": logits} | {k: v[0] for k, v in aux.get("aux_logits", {}).items()}
+    assert set(answers) == set(recorded) - {"shape"}
+    for key, answer in answers.items():
+        expected = np.array(recorded[key])
+        assert np.abs(answer - expected).max() < 1e-4 * np.abs(expected).max(), key
+
+
+@pytest.mark.parametrize("name", PARITY["names"])
+def test_names_and_sizes_are_those_of_pytorch(name):
+    _, layers, shapes = description(name)
+    sizes = {k: math.prod(s) for k, s in torch_weights.torch_names(layers, shapes).items()}
+    assert record_parity.digest(sizes) == PARITY["names"][name]["digest"]
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["params"]))
+    assert parameters == PARITY["names"][name]["parameters"]
+
+
+@pytest.mark.parametrize("depth, tensors", [(20, 97), (32, 157), (110, 547)])
+def test_cifar_networks_have_the_names_of_akamaster(depth, tensors):
+    module, variables = models.load_torch(f"akamaster/resnet{depth}", weights_of_cifar(depth))
+    _, layers, shapes = description(f"akamaster/resnet{depth}", 10)
+    assert len(torch_weights.torch_names(layers, shapes)) == tensors
+    assert (module.shortcut, module.shortcut_zeros, module.num_classes) == ("A", "around", 10)
+    logits = jax.eval_shape(module.apply, variables, jnp.zeros((2, 32, 32, 3)))
+    assert logits.shape == (2, 10)
+
+
+def weights_of_cifar(depth):
+    return {f"module.{k}": v for k, v in weights(f"akamaster/resnet{depth}", 10).items()}
+
+
+def test_the_classifier_has_as_many_classes_as_the_weights():
+    module, variables = models.load_torch(
+        "torchvision/shufflenet_v2_x0_5",
+        shufflenet := weights("torchvision/shufflenet_v2_x0_5", num_classes=7),
+    )
+    assert module.num_classes == 7
+    np.testing.assert_array_equal(variables["params"]["Dense_0"]["bias"], shufflenet["fc.bias"])
+
+
+def test_googlenet_comes_without_auxiliary_heads_where_the_weights_have_none():
+    state = {k: v for k, v in weights("torchvision/googlenet").items() if not k.startswith("aux")}
+    module, variables = models.load_torch("torchvision/googlenet", state)
+    assert not module.aux_heads
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 6_624_904
+
+
+def test_old_names_of_densenet_are_understood():
+    state = weights("torchvision/densenet121")
+    old = {k.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): v for k, v in state.items()}
+    assert old.keys() != state.keys()
+    _, variables = models.load_torch("torchvision/densenet121", old)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        variables,
+        models.load_torch("torchvision/densenet121", state)[1],
+    )
+
+
+@pytest.fixture(scope="module")
+def resnet18():
+    return weights("torchvision/resnet18")
+
+
+def test_a_tensor_that_is_missing_left_over_or_of_another_shape_is_named(resnet18):
+    def load(state):
+        models.load_torch("torchvision/resnet18", state)
+
+    without = {k: v for k, v in resnet18.items() if k != "layer1.0.bn1.running_var"}
+    with pytest.raises(ValueError, match=r"missing: layer1\.0\.bn1\.running_var"):
+        load(without)
+    with pytest.raises(ValueError, match="missing: fc.weight"):
+        load({k: v for k, v in resnet18.items() if k != "fc.weight"})
+    with pytest.raises(ValueError, match="left over: layer5.0.conv1.weight"):
+        load(resnet18 | {"layer5.0.conv1.weight": np.zeros(3)})
+    wrong = resnet18 | {"conv1.weight": np.zeros((64, 1, 7, 7))}
+    with pytest.raises(ValueError, match=r"conv1.weight is \(64, 1, 7, 7\), not \(64, 3, 7, 7\)"):
+        load(wrong)
+    load(resnet18 | {"bn1.num_batches_tracked": np.array(7)})
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50", "torchvision/resnet51", "timm/resnet50d", "timm/alexnet", "x/vgg11", ""]
+)
+def test_an_unknown_network_is_answered_with_the_known_ones(name, resnet18):
+    with pytest.raises(ValueError, match="known: torchvision/alexnet, .*akamaster"):
+        models.load_torch(name, resnet18)
+
+
+def test_the_tag_of_timms_weights_is_dropped(resnet18):
+    assert models.load_torch("timm/resnet18.a1_in1k", resnet18)[0].depth == 18
