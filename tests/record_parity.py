@@ -16,7 +16,7 @@ import numpy as np
 
 FILE = pathlib.Path(__file__).parent / "parity.json"
 RUN = (  # networks whose logits are stored
-    "torchvision/alexnet", "torchvision/vgg11", "torchvision/vgg16_bn", "torchvision/googlenet",
+    "torchvision/alexnet", "torchvision/vgg11_bn", "torchvision/googlenet",
     "torchvision/resnet18", "torchvision/resnet50", "torchvision/resnext50_32x4d",
     "torchvision/densenet121", "torchvision/shufflenet_v2_x1_0", "timm/vgg11", "timm/mobilenetv1_100",
     "timm/mobilenetv1_100h", "timm/nasnetalarge",

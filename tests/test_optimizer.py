@@ -232,10 +232,25 @@ def test_warm_up_longer_than_the_run_reaches_the_peak_at_its_end(schedule):
     "field, choices",
     [
         ("name", "sgd, rmsprop, adamw"),
-        ("decay", "kernels, all"),
+        ("decay", "all, kernels, not_depthwise"),
         ("schedule", "constant, steps, cosine, linear, exponential, polynomial"),
     ],
 )
 def test_unknown_name_lists_the_choices(field, choices):
     with pytest.raises(ValueError, match=rf"optimizer\.{field} 'magic'.*{choices}"):
         optimizer.make(optimizer_config(**{field: "magic"}), 256, 10, 1.0)
+
+
+def test_decay_can_spare_depthwise_kernels():
+    params = {
+        "Conv_0": {"kernel": np.ones((3, 3, 1, 8)), "bias": np.ones(8)},  # depthwise
+        "Conv_1": {"kernel": np.ones((1, 1, 8, 8))},
+        "Dense_0": {"kernel": np.ones((1, 8))},
+        "BatchNorm_0": {"scale": np.ones(8)},
+    }
+    assert optimizer.not_depthwise(params) == {
+        "Conv_0": {"kernel": False, "bias": False},
+        "Conv_1": {"kernel": True},
+        "Dense_0": {"kernel": True},
+        "BatchNorm_0": {"scale": False},
+    }
