@@ -1,7 +1,7 @@
 """Networks of the lecture "CNN Architectures", one paper a file.
 
-A file of this folder that defines a class named `Model` is an architecture; its file name is its
-name in a config. There is no list to edit.
+A file of this folder is an architecture, with a class named `Model`; its file name is its name in a
+config. The few files that are none are listed below.
 """
 
 import dataclasses
@@ -11,6 +11,8 @@ import pkgutil
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from models import layers
 
 _NOT_ARCHITECTURES = {"convolution", "layers", "torch_files", "torch_weights"}
 
@@ -33,7 +35,8 @@ def create(name: str, **fields) -> nn.Module:
       **fields: the fields of that architecture's `Model`, for example `depth=50`.
 
     Raises:
-      ValueError: no such architecture, or no such field; the message lists the right ones.
+      ValueError: no such architecture, field or dtype, or no number of classes; the message lists the
+        right ones.
     """
     if name not in available():
         raise ValueError(f"unknown model {name!r}; available: {', '.join(available())}")
@@ -45,6 +48,9 @@ def create(name: str, **fields) -> nn.Module:
             f"model {name!r} has no field {', '.join(map(repr, unknown))}; "
             f"its fields: {', '.join(known)}"
         )
+    if fields.get("num_classes", 0) < 1:
+        raise ValueError(f"model {name!r} needs num_classes, the number of classes, at least 1")
+    layers.one_of("dtype", fields.get("dtype", "float32"), ("float32", "bfloat16", "float16"))
     return model(**fields)
 
 
@@ -76,12 +82,12 @@ def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
     """
     from models import torch_weights
 
-    ours, fields, layers = torch_weights.describe(name)
+    ours, fields, pairs = torch_weights.describe(name)
     names = {torch_weights.canonical(n) for n in state_dict}
     if ours == "googlenet" and not any(n.startswith("aux") for n in names):
         fields["aux_heads"] = False
-        layers = [layer for layer in layers if not layer[0].startswith("aux")]
-    classifier = f"{layers[-1][0]}.weight"
+        pairs = [pair for pair in pairs if not pair[0].startswith("aux")]
+    classifier = f"{pairs[-1][0]}.weight"
     if classifier not in names:
         raise ValueError(f"the weights do not fit the network; missing: {classifier}")
     tensors = {torch_weights.canonical(n): t for n, t in state_dict.items()}
@@ -89,7 +95,7 @@ def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
     size = 32 if fields.get("layout") == "cifar" else 224
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)
-    return module, torch_weights.convert(layers, tensors, shapes)
+    return module, torch_weights.convert(pairs, tensors, shapes)
 
 
 def fields_of(model: type[nn.Module]) -> list[str]:

@@ -93,6 +93,7 @@ class Model(nn.Module):
         if self.pooled_size:
             x = layers.adaptive_average_pool(x, self.pooled_size)
 
+        layers.check_not_empty(x)
         x = x.reshape(len(x), -1)
         drop = nn.Dropout(self.dropout, deterministic=not train)
         for name in ("fc6", "fc7"):

@@ -9,9 +9,10 @@ ImageNet (224 x 224), bottleneck layers and compression ("BC"), parameters and m
   161    48           28,681,000  7,727,907,072
   264    32           33,337,704  5,751,653,376
 
-CIFAR (32 x 32, section 4.2), three blocks: depth 40, growth rate 12 without bottleneck has 1,019,722
+CIFAR (32 x 32, section 3), three blocks: depth 40, growth rate 12 without bottleneck has 1,019,722
 parameters; DenseNet-BC 100, 12 has 769,162; 250, 24 15,324,406; 190, 40 25,624,430. The stem has 16
-channels, or 2 x growth rate in BC; the authors' Lua code always has the latter.
+channels, or 2 x growth rate in BC; the authors' Lua code always has the latter. Convolutions start as
+in torchvision (He, fan-in); the authors' code has fan-out.
 """
 
 from collections.abc import Callable
@@ -76,7 +77,7 @@ class Model(nn.Module):
     num_classes: int
     depth: int = 121
     growth_rate: int = 32  # 48 for depth 161
-    layout: str = "imagenet"  # "cifar": section 4.2, three blocks
+    layout: str = "imagenet"  # "cifar": section 3, three blocks
     bottleneck: bool = True  # and compression: "BC"; False: CIFAR only
     dropout: float = 0.0  # 0.2 on CIFAR without augmentation
     dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
@@ -101,6 +102,7 @@ class Model(nn.Module):
             if block < len(blocks):
                 features = x.shape[-1] // 2 if self.bottleneck else x.shape[-1]
                 x = Transition(features, conv, norm, drop)(x)
+        layers.check_not_empty(x)
         x = jnp.mean(nn.relu(norm()(x)), axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
         return x.astype(jnp.float32)

@@ -8,8 +8,9 @@
 "paper": biases, local response normalisation, dropout 0.4. "batch_norm": BatchNorm after each
 convolution instead of biases and response normalisation (the modules are GoogLeNet's, not those of
 BN-Inception). "torchvision", whose weights people use: BatchNorm, 3x3 kernels in the 5x5 branch (a slip
-inherited from TF-slim), a last pooling of 2x2, dropout 0.2, auxiliary heads that average adaptively
-to 4x4. The paper's table counts K as 1024 and misprints conv1's cost.
+inherited from TF-slim), a last pooling of 2x2, auxiliary heads that average adaptively to 4x4; its
+dropout is 0.2 (a field). The paper's table counts K as 1024 and misprints conv1's cost. How
+the paper starts its weights is not printed: here He, or in the BatchNorm forms TF-slim's N(0, 0.01^2).
 """
 
 from collections.abc import Callable
@@ -131,10 +132,12 @@ class Model(nn.Module):
             return x if norm else layers.local_response_norm(x, alpha=2e-5, k=1.0)
 
         if self.stem == "imagenet":
-            x = layers.max_pool_ceil(conv(64, 7, 2)(x), 3, 2)
+            x = conv(64, 7, 2)(x)
+            self.sow("intermediates", "conv1", x)
+            x = layers.max_pool_ceil(x, 3, 2)
         else:
             x = conv(64, 3, 2)(x)
-        self.sow("intermediates", "conv1", x)
+            self.sow("intermediates", "conv1", x)
         x = conv(64, 1)(normalise(x))
         x = normalise(conv(192, 3)(x))
         self.sow("intermediates", "conv2", x)

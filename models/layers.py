@@ -115,6 +115,15 @@ def channel_shuffle(x, groups: int):
     return jnp.swapaxes(x, -1, -2).reshape(*shape, channels)
 
 
+def check_not_empty(x) -> None:
+    """Raises ValueError where pooling has left nothing of a feature map [N, height, width, C]."""
+    if 0 in x.shape[1:3]:
+        raise ValueError(
+            "the images are too small for this network, nothing is left of the feature maps: "
+            "set a larger input.image_size, or model.stem=small where the network has it"
+        )
+
+
 def one_of(field: str, value, choices: tuple) -> None:
     """Raises ValueError, listing the choices, where `value` is none of them."""
     if value not in choices:

@@ -2,7 +2,7 @@
 
 arXiv:1704.04861, table 1. Parameters and multiply-adds at 224 x 224:
 
-  width multiplier  parameters  multiply-adds  (192, 160, 128: tables 6 and 7)
+  width multiplier  parameters  multiply-adds
   1.0               4,231,976   568,740,352
   0.75              2,585,560   325,400,448
   0.5               1,331,592   149,497,088

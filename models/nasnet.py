@@ -249,10 +249,7 @@ class Model(nn.Module):
         """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
         layers.one_of("layout", self.layout, ("imagenet", "cifar"))
         layers.one_of("cell", self.cell, tuple(GENOTYPES))
-        normal, reduction = self.genotype or GENOTYPES[self.cell]
-        for a, _, b, _ in (*normal[0], *reduction[0]):
-            layers.one_of("operation", a, OPERATIONS)
-            layers.one_of("operation", b, OPERATIONS)
+        normal, reduction = check_genotype(self.genotype or GENOTYPES[self.cell])
         conv = partial(layers.conv, padding="SAME", dtype=self.dtype)
         norm = layers.batch_norm(
             train, momentum=self.bn_momentum, epsilon=self.epsilon, dtype=self.dtype
@@ -306,3 +303,20 @@ class DropPath(nn.Module):
             return x
         kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (len(x), 1, 1, 1))
         return jnp.where(kept, x / keep, 0).astype(x.dtype)
+
+
+def check_genotype(genotype):
+    """Returns the genotype; raises ValueError where it does not describe two cells."""
+    form = "(normal, reduction), each (nodes, output), a node (operation, input, operation, input)"
+    if len(genotype) != 2 or any(len(cell) != 2 for cell in genotype):
+        raise ValueError(f"genotype {genotype}: it must be {form}")
+    for nodes, output in genotype:
+        for number, node in enumerate(nodes, 2):
+            if len(node) != 4:
+                raise ValueError(f"node {node}: it must be (operation, input, operation, input)")
+            for operation, i in (node[:2], node[2:]):
+                layers.one_of("operation", operation, OPERATIONS)
+                layers.one_of(f"input of node {number}", i, tuple(range(number)))
+        for i in output:
+            layers.one_of("output", i, tuple(range(2 + len(nodes))))
+    return genotype

@@ -103,7 +103,7 @@ class Model(nn.Module):
     order: str = "full_preactivation"  # one of ORDERS
     shortcut: str = "B"  # where the shape changes: "B", a 1x1 convolution; "A", zeros
     bottleneck_stride: str = "3x3"  # fb.resnet.torch; "1x1": the authors' code
-    first_unit_norm: bool = False  # ImageNet: the first unit has its own BN and ReLU
+    first_unit_norm: bool = False  # the first unit has its own BN and ReLU
     dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
 
     @nn.compact

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from models import layers
 
-STAGES = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+STAGES = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
 class Block(nn.Module):

@@ -10,8 +10,8 @@ arXiv:1409.1556, table 1. Parameters and multiply-adds at 224 x 224:
 
 The lecture's slide has two convolutions in the third stage of VGG-16, which explains its totals of
 13.6 G multiply-adds and 48.6 MB: `stages=(2, 2, 2, 3, 3)`. The BatchNorm form is torchvision's (the
-convolutions keep their bias). The paper starts net 11 from N(0, variance 0.01) and deeper ones from a
-trained net 11, because 16 and 19 may not start from N(0, 0.01^2) without BatchNorm; `initialization="he"` does.
+convolutions keep their bias). The paper starts net 11 from N(0, variance 0.01) and the deeper ones from a
+trained net 11 (section 3.1); `initialization="he"` starts each on its own.
 """
 
 import flax.linen as nn
@@ -67,11 +67,12 @@ class Model(nn.Module):
         if self.pooled_size:
             x = layers.adaptive_average_pool(x, self.pooled_size)
 
+        layers.check_not_empty(x)
         x = x.reshape(len(x), -1)
         for name in ("fc6", "fc7"):
             x = nn.relu(nn.Dense(self.hidden, kernel_init=dense_init, dtype=self.dtype)(x))
             self.sow("intermediates", name, x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        last_init = nn.initializers.normal(0.01)
+        last_init = dense_init if self.initialization == "paper" else nn.initializers.normal(0.01)
         x = nn.Dense(self.num_classes, kernel_init=last_init, dtype=self.dtype)(x)
         return x.astype(jnp.float32)

@@ -7,7 +7,8 @@
 AlexNet without groups, with 7x7 filters of stride 2 in conv1 and a stride of 2 in conv2 (figure 3).
 The paper does not print the parameters of its contrast normalisation; AlexNet's response normalisation
 stands in for it. After each update the paper rescales every conv1 filter whose root mean square is
-above 0.1 (section 3); here the layer uses the rescaled filter and the stored one stays as it is.
+above 0.1 (section 3); here the layer uses the rescaled filter,
+the stored one stays as it is, and no gradient goes through the scale.
 `initialization="he"` suits short runs and small images.
 """
 
@@ -71,6 +72,7 @@ class Model(nn.Module):
             self.sow("intermediates", f"conv{i + 3}", x)
         x = nn.max_pool(x, (3, 3), strides=(2, 2))
 
+        layers.check_not_empty(x)
         x = x.reshape(len(x), -1)
         for name in ("fc6", "fc7"):
             x = nn.relu(nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype)(x))

@@ -62,7 +62,7 @@ def normalisation(name: str) -> dict[str, tuple[float, float, float]]:
 
 
 def closest_config(module, normalised) -> tuple[str, dict]:
-    """Returns the config that needs the fewest other fields for this network, and those fields."""
+    """Returns the config, of as many classes if there is one, with the fewest other fields, and those."""
     architecture = type(module).__module__.rpartition(".")[2]
     fields = {name: getattr(module, name) for name in models.fields_of(type(module))}
     defaults = vars(type(module))  # where a dataclass keeps them
@@ -76,12 +76,13 @@ def closest_config(module, normalised) -> tuple[str, dict]:
             continue
         other = {k: v for k, v in fields.items() if model.get(k, defaults.get(k)) != v}
         if other.keys() <= set(model):  # only a field that the config has can be a flag
-            found.append((len(other), file.name, other, config.input))
+            other_classes = "num_classes" in other
+            found.append((other_classes, len(other), file.name, other, config.input))
     if not found:
         raise ValueError(
             f"no config in configs/ can describe this network: {architecture}, {fields}"
         )
-    _, name, other, images = min(found, key=lambda entry: entry[:2])
+    _, _, name, other, images = min(found, key=lambda entry: entry[:3])
     other = {f"model.{k}": v for k, v in other.items()}
     for k, v in normalised.items():
         if len(images[k]) == len(v) and images[k] != v:  # not for grey images

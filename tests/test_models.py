@@ -437,3 +437,65 @@ def test_a_wrong_name_or_field_is_answered_with_the_right_ones(fields, message):
 def test_an_option_that_the_paper_does_not_have_is_answered_with_those_it_has(fields, message):
     with pytest.raises(ValueError, match=message):
         network(**fields)
+
+
+@pytest.mark.parametrize(
+    "genotype, message",
+    [
+        (nasnet.GENOTYPES["nasnet_a"][:1], "must be .normal, reduction."),
+        ((((("sep3", 0, "avg"),), (2,)),) * 2, "operation, input, operation, input"),
+        ((((("sep3", 0, "avg", 2),), (2,)),) * 2, "input of node 2 2: choose one of 0, 1"),
+        ((((("sep3", 0, "avg", -1),), (2,)),) * 2, "input of node 2 -1: choose one of 0, 1"),
+        ((((("sep3", 0, "avg", 1),), (3,)),) * 2, "output 3: choose one of 0, 1, 2"),
+        ((((("sep4", 0, "avg", 1),), (2,)),) * 2, "'sep4': choose one of .*sep3, sep5"),
+    ],
+)
+def test_a_genotype_that_is_no_cell_is_explained(genotype, message):
+    with pytest.raises(ValueError, match=message):
+        output_shape("nasnet", genotype=genotype)
+
+
+@pytest.mark.parametrize(
+    "name, side", [("alexnet", 12), ("zfnet", 8), ("vgg", 16), ("densenet", 2)]
+)
+def test_too_small_images_are_answered_with_what_to_do(name, side):
+    with pytest.raises(ValueError, match="too small.*input.image_size"):
+        output_shape(name, side)
+
+
+def output_shape(name, side=32, **fields):
+    module, _ = tiny(name, **fields)
+    image = jnp.zeros((1, side, side, 3))
+    return jax.eval_shape(lambda x: module.init_with_output(jax.random.key(0), x)[0], image).shape
+
+
+def test_a_network_needs_classes_and_a_known_dtype():
+    with pytest.raises(ValueError, match="needs num_classes"):
+        models.create("vgg")
+    with pytest.raises(ValueError, match="'bf16': choose one of float32, bfloat16"):
+        models.create("vgg", num_classes=10, dtype="bf16")
+
+
+def test_zfnets_filters_are_kept_to_their_root_mean_square():
+    module, images = tiny("zfnet", filter_rms=0.1)
+    params = variables_of(module, images)["params"]
+    kernel = params["Conv_0"]["kernel"]
+    kernel = 0.1 * kernel / np.sqrt(np.mean(np.square(kernel), (0, 1, 2)))
+
+    def conv1(scale):
+        changed = params | {"Conv_0": params["Conv_0"] | {"kernel": scale * kernel}}
+        return models.features(module, {"params": changed}, images)["conv1"]
+
+    np.testing.assert_allclose(conv1(3.0), conv1(1.0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(conv1(0.5), 0.5 * conv1(1.0), rtol=1e-4, atol=1e-5)
+
+
+def test_alexnet_starts_as_the_paper_says():
+    module, _ = tiny("alexnet", initialization="paper")
+    params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    ones = {name for name, leaf in params.items() if (leaf["bias"] == 1).all()}
+    assert ones == {"Conv_1", "Conv_3", "Conv_4", "Dense_0", "Dense_1"}  # section 5
+    zeros = {name for name, leaf in params.items() if (leaf["bias"] == 0).all()}
+    assert zeros == set(params) - ones
+    for leaf in params.values():
+        assert np.std(leaf["kernel"]) == pytest.approx(0.01, rel=0.2)
