@@ -47,6 +47,24 @@ def curves(runs: dict[str, str], output: str, title: str = "") -> None:
     plt.close(figure)
 
 
+def bars(values: dict[str, float], output: str, label: str) -> None:
+    """Draws a horizontal bar for each name, the highest value on top.
+
+    Args:
+      values: name -> value, written at the end of its bar.
+      output: file of the picture.
+      label: of the axis of the values.
+    """
+    names = sorted(values, key=values.get)
+    figure, axes = plt.subplots(figsize=(7, 0.5 + 0.28 * len(names)), layout="constrained")
+    drawn = axes.barh(names, [values[name] for name in names])
+    axes.bar_label(drawn, fmt="%.1f", padding=3)
+    axes.set(xlabel=label)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(output, dpi=110)
+    plt.close(figure)
+
+
 def _error(top1: float) -> float:
     return 100 * (1 - top1)
 

@@ -61,17 +61,17 @@ def main() -> None:
         pattern = re.compile(f"{re.escape(start)}\n.*?{re.escape(end)}", re.DOTALL)
         text = pattern.sub(lambda _: f"{start}\n{table}\n{end}", RESULTS.read_text())
         RESULTS.write_text(text)
-        runs = {name: str(folder / name) for name in NETWORKS.value}
-        plots.curves(runs, str(RESULTS.with_name("learning.png")))
+        top1 = {name: 100 * evaluation(folder / name)["eval/top1"] for name in NETWORKS.value}
+        plots.bars(top1, str(RESULTS.with_name("learning.png")), "top-1 (%)")
 
 
 def rows(workdirs: dict[str, pathlib.Path]):
-    """Yields the lines of a Markdown table of runs, by name."""
+    """Yields the lines of a Markdown table of the runs."""
     yield "| network | parameters | multiply-adds | top-1 | top-5 | seconds an epoch |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for name, workdir in workdirs.items():
         lines = metrics.read_lines(workdir)
-        last = [line for line in lines if "eval/top1" in line][-1]
+        last = evaluation(workdir)
         speeds = [x for line in lines if (x := line.get("train/images_per_second"))]
         seconds = last["step"] * lines[0]["config"]["batch_size"] / statistics.median(speeds)
         yield (
@@ -79,6 +79,11 @@ def rows(workdirs: dict[str, pathlib.Path]):
             f"{last['eval/top1']:.1%} | {last['eval/top5']:.1%} | "
             f"{seconds / EPOCHS.value:.0f} |"
         )
+
+
+def evaluation(workdir: pathlib.Path) -> dict:
+    """Returns the line of metrics.jsonl with the last evaluation of a run."""
+    return [line for line in metrics.read_lines(workdir) if "eval/top1" in line][-1]
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def test_every_parameter_learns_and_only_dropout_is_random(name):
             "googlenet",
             {},
             224,
-            {"conv1": 56, "conv2": 56, "inception3b": 28, "inception4e": 14, "inception5b": 7},
+            {"conv1": 112, "conv2": 56, "inception3b": 28, "inception4e": 14, "inception5b": 7},
         ),
         ("resnet", {"depth": 18}, 224, {"stem": 56, "stage1": 56, "stage2": 28, "stage4": 7}),
         ("resnet", {"depth": 8, "layout": "cifar"}, 32, {"stage1": 32, "stage2": 16, "stage3": 8}),
