@@ -83,14 +83,13 @@ def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
     from models import torch_weights
 
     ours, fields, pairs = torch_weights.describe(name)
-    names = {torch_weights.canonical(n) for n in state_dict}
-    if ours == "googlenet" and not any(n.startswith("aux") for n in names):
+    tensors = {torch_weights.canonical(n): t for n, t in state_dict.items()}
+    if ours == "googlenet" and not any(n.startswith("aux") for n in tensors):
         fields["aux_heads"] = False
         pairs = [pair for pair in pairs if not pair[0].startswith("aux")]
     classifier = f"{pairs[-1][0]}.weight"
-    if classifier not in names:
+    if classifier not in tensors:
         raise ValueError(f"the weights do not fit the network; missing: {classifier}")
-    tensors = {torch_weights.canonical(n): t for n, t in state_dict.items()}
     module = create(ours, num_classes=tensors[classifier].shape[0], **fields)
     size = 32 if fields.get("layout") == "cifar" else 224
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)

@@ -36,18 +36,17 @@ def describe(name: str):
     raise ValueError(f"unknown network {name!r}; known: {KNOWN}")
 
 
-def convert(layers, state_dict: dict[str, np.ndarray], variables) -> dict:
+def convert(layers, tensors: dict[str, np.ndarray], variables) -> dict:
     """Returns the variables whose values are those of a PyTorch state dict.
 
     Args:
       layers: from `describe`.
-      state_dict: maps names to arrays; a prefix "module." is dropped.
+      tensors: maps canonical names to arrays.
       variables: "params" and "batch_stats" of the network, for their shapes.
 
     Raises:
       ValueError: a tensor is missing, left over or of another shape; the message names it.
     """
-    tensors = {canonical(name): tensor for name, tensor in state_dict.items()}
     unused = {name for name in tensors if not name.endswith("num_batches_tracked")}
     converted = {"params": {}, "batch_stats": {}}
     missing, wrong = [], []

@@ -25,7 +25,7 @@ FAMILIES = [name for name in small.NETWORKS if not name.endswith("_bn")]
 EPOCHS = flags.DEFINE_float("epochs", 2.0, "Length of each run.")
 NETWORKS = flags.DEFINE_list("networks", FAMILIES, "Names of configs/small.py.")
 WRITE = flags.DEFINE_bool(
-    "write", False, "Put the table into docs/results.md, the curves beside it."
+    "write", False, "Put the table into docs/results.md, a picture beside it."
 )
 flags.declare_key_flag("workdir")
 
@@ -34,7 +34,7 @@ MARKS = "<!-- learning: made by scripts/learning.py -->", "<!-- end of learning 
 
 
 def main() -> None:
-    folder = pathlib.Path(command.WORKDIR.value or "runs/learning")
+    folder = pathlib.Path(command.WORKDIR.value or "runs/learning").absolute()
     unknown = sorted(set(NETWORKS.value) - set(small.NETWORKS))
     if unknown:
         known = ", ".join(small.NETWORKS)

@@ -81,8 +81,9 @@ def parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
         text = str(error)
-        if "Traceback" in text:  # of a config file that raised; its last line says why
-            raise ValueError(text.strip().splitlines()[-1].partition(": ")[2]) from error
+        kind, _, reason = text.strip().splitlines()[-1].partition(": ")
+        if kind == "ValueError":  # raised by a config file, below the traceback
+            raise ValueError(reason) from error
         raise ValueError(f"{text}; --help lists the flags") from error
     except (AttributeError, KeyError) as error:  # with a KeyError inside
         cause = error.args[0] if isinstance(error.args[0], Exception) else error
