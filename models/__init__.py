@@ -14,7 +14,15 @@ import jax.numpy as jnp
 
 from models import layers
 
-_NOT_ARCHITECTURES = {"convolution", "layers", "torch_files", "torch_weights"}
+_NOT_ARCHITECTURES = {
+    "convolution",
+    "layers",
+    "normalization",
+    "pooling",
+    "torch_files",
+    "torch_weights",
+    "winograd",
+}
 
 
 def available() -> list[str]:

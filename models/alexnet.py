@@ -17,7 +17,7 @@ fully connected layers to 1, for pixels of 0 to 255. `initialization="he"` suits
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers
+from models import layers, pooling
 
 CHANNELS = {
     "grouped": (96, 256, 384, 384, 256),
@@ -73,7 +73,7 @@ class Model(nn.Module):
         def normalise_and_pool(x):
             if not tower:
                 x = layers.local_response_norm(x, alpha=1e-4, k=2.0)
-            return nn.max_pool(x, (3, 3), strides=(2, 2))
+            return pooling.max_pool(x, (3, 3), strides=(2, 2))
 
         c1, c2, c3, c4, c5 = CHANNELS[self.form]
         if self.stem == "imagenet":
@@ -89,7 +89,7 @@ class Model(nn.Module):
         self.sow("intermediates", "conv4", x)
         x = conv(x, c5, 3, one, split=True)
         self.sow("intermediates", "conv5", x)
-        x = nn.max_pool(x, (3, 3), strides=(2, 2))
+        x = pooling.max_pool(x, (3, 3), strides=(2, 2))
         if self.pooled_size:
             x = layers.adaptive_average_pool(x, self.pooled_size)
 

@@ -40,6 +40,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from models import winograd
+
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -168,6 +170,9 @@ def _choose(x, w, geometry):
     if w.shape[:2] == (1, 1) and geometry.padding == ((0, 0), (0, 0)):
         return "pointwise"
     _, height, width, _ = _output_shape(x, w, geometry)
+    unit = geometry.strides == geometry.dilation == (1, 1)
+    if w.shape[:2] == (3, 3) and unit and min(w.shape[2:]) >= 32:
+        return "winograd"
     return "patches" if height * width <= 9 else "stock"
 
 
@@ -187,6 +192,8 @@ def _forward(x, w, geometry):
     if form == "patches":
         shape = _output_shape(x, w, geometry)
         return _patches(_padded(x, geometry), w, shape[1:3], geometry) @ w.reshape(-1, w.shape[-1])
+    if form == "winograd":
+        return winograd.convolve(x, w, geometry.padding)
     return _stock(x, w, geometry)
 
 
@@ -201,7 +208,10 @@ def _input_gradient(x, w, dy, geometry):
         one = partial(_input_gradient, geometry=geometry._replace(groups=1))
         blocks = _split(x, w, geometry), _merge(w, geometry), _split(dy, w, geometry)
         return _join(lax.map(lambda block: one(*block), blocks))
-    if form == "stock":
+    if form == "winograd" and max(max(geometry.padding)) <= 2:
+        turned = w[::-1, ::-1].swapaxes(2, 3)
+        return winograd.convolve(dy, turned, _turned_padding(x, w, dy, geometry))
+    if form in ("stock", "winograd"):
         # what `jax.vjp` makes of stock has other dimension numbers, slow in a loop
         return lax.conv_general_dilated(
             dy,
@@ -232,7 +242,9 @@ def _weight_gradient(x, w, dy, geometry):
         return _unmerge(lax.map(lambda block: one(*block), blocks), w, geometry)
     if form == "pointwise":
         sy, sx = geometry.strides
-        return jnp.einsum("nhwi,nhwo->io", x[:, ::sy, ::sx], dy)[None, None]
+        return _outer(x[:, ::sy, ::sx], dy)[None, None]
+    if form == "winograd":
+        return winograd.kernel_gradient(x, dy, geometry.padding)
 
     # products with the patches of x, or of dy where that has fewer channels
     turned = geometry.strides == (1, 1) and features <= inputs
@@ -244,12 +256,21 @@ def _weight_gradient(x, w, dy, geometry):
             dy = _patches(_spread(dy, x, w, geometry), w, x.shape[1:3], geometry)
         else:
             x = _patches(_padded(x, geometry), w, dy.shape[1:3], geometry)
-        return jnp.einsum("nhwi,nhwo->io", x, dy)
+        return _outer(x, dy)
 
     dw = _sum_over_images(product, x, dy, max(512 / pixels, 2**18 / (pixels * patch)))
     if turned:
         return dw.reshape(inputs, rows, columns, features)[:, ::-1, ::-1].transpose(1, 2, 0, 3)
     return dw.reshape(w.shape)
+
+
+def _outer(x, dy):
+    """Sums the outer products of all pixels, [..., I] and [..., O] to [I, O].
+
+    As a product of matrices: with more axes, XLA would transpose x in memory first.
+    """
+    x, dy = (a.reshape(-1, a.shape[-1]) for a in (x, dy))
+    return lax.dot_general(x, dy, (((0,), (0,)), ((), ())))
 
 
 def _sum_over_images(product, x, dy, least):

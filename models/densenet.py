@@ -21,7 +21,7 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers
+from models import layers, pooling
 
 BLOCKS = {
     121: (6, 12, 24, 16),
@@ -64,7 +64,7 @@ class Transition(nn.Module):
     @nn.compact
     def __call__(self, x):
         x = self.drop()(self.conv(self.features, 1)(nn.relu(self.norm()(x))))
-        return nn.avg_pool(x, (2, 2), strides=(2, 2))
+        return pooling.avg_pool(x, (2, 2), strides=(2, 2))
 
 
 class Model(nn.Module):
@@ -91,7 +91,7 @@ class Model(nn.Module):
         drop = partial(nn.Dropout, self.dropout, deterministic=not train)
         if self.layout == "imagenet":
             x = nn.relu(norm()(conv(2 * self.growth_rate, 7, 2)(x)))
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             x = conv(2 * self.growth_rate if self.bottleneck else 16, 3)(x)
         self.sow("intermediates", "stem", x)

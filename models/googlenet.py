@@ -18,7 +18,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers
+from models import layers, pooling
 
 # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
 INCEPTION = {
@@ -72,7 +72,7 @@ class Inception(nn.Module):
         branch_3x3 = self.conv(three, 3)(branch_3x3)
         branch_5x5 = self.conv(reduce_5x5, 1)(x)
         branch_5x5 = self.conv(five, self.kernel_5x5)(branch_5x5)
-        pooled = nn.max_pool(x, (3, 3), padding=((1, 1), (1, 1)))
+        pooled = pooling.max_pool(x, (3, 3), padding=((1, 1), (1, 1)))
         branches = [branch_1x1, branch_3x3, branch_5x5, self.conv(projection, 1)(pooled)]
         return jnp.concatenate(branches, axis=-1)
 
@@ -91,7 +91,7 @@ class AuxiliaryHead(nn.Module):
             x = layers.adaptive_average_pool(x, 4)
         else:
             window = tuple(min(5, side) for side in x.shape[1:3])  # on maps of small images
-            x = nn.avg_pool(x, window, strides=(3, 3))
+            x = pooling.avg_pool(x, window, strides=(3, 3))
         x = self.conv(128, 1)(x)
         x = nn.relu(nn.Dense(1024, dtype=self.dtype)(x.reshape(len(x), -1)))
         x = nn.Dropout(0.7, deterministic=not train)(x)

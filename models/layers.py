@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from models.convolution import convolution
+from models.normalization import BatchNorm
+from models.pooling import max_pool
 
 HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # arXiv:1502.01852
 HE_FAN_IN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -59,7 +61,7 @@ def conv(
 def batch_norm(train: bool, *, momentum: float = 0.9, epsilon: float = 1e-5, dtype: str):
     """Returns a maker of BatchNorms (arXiv:1502.03167). PyTorch's momentum 0.1 is 0.9 here."""
     return partial(
-        nn.BatchNorm,
+        BatchNorm,
         use_running_average=not train,
         momentum=momentum,
         epsilon=epsilon,
@@ -73,7 +75,7 @@ def max_pool_ceil(x, window: int, stride: int):
     for size in x.shape[1:3]:
         last = -(-max(size - window, 0) // stride) * stride  # where the last window starts
         padding.append((0, max(last + window - size, 0)))
-    return nn.max_pool(x, (window, window), strides=(stride, stride), padding=padding)
+    return max_pool(x, (window, window), strides=(stride, stride), padding=padding)
 
 
 def adaptive_average_pool(x, size: int):

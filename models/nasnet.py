@@ -19,7 +19,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import layers
+from models import layers, pooling
 
 # A genotype is (normal cell, reduction cell), a cell is (nodes, output). A node is (operation, input,
 # operation, input), the sum of two operations. Input 0 is the output of the cell before last, 1 that
@@ -127,10 +127,10 @@ class Operation(nn.Module):
             return x
         strides = (self.stride, self.stride)
         if self.operation == "max":
-            x = nn.max_pool(x, (3, 3), strides=strides, padding="SAME")
+            x = pooling.max_pool(x, (3, 3), strides=strides, padding="SAME")
         else:
             padded = self.padded_average and self.stride > 1
-            x = nn.avg_pool(x, (3, 3), strides, padding="SAME", count_include_pad=padded)
+            x = pooling.avg_pool(x, (3, 3), strides, padding="SAME", count_include_pad=padded)
         if x.shape[-1] != self.filters:
             x = self.norm()(self.conv(self.filters, 1)(x))
         return x
@@ -211,7 +211,7 @@ class AuxiliaryHead(nn.Module):
     @nn.compact
     def __call__(self, x):
         window = tuple(min(5, side) for side in x.shape[1:3])  # on maps of small images
-        x = nn.avg_pool(nn.relu(x), window, strides=(3, 3))
+        x = pooling.avg_pool(nn.relu(x), window, strides=(3, 3))
         x = nn.relu(self.norm()(self.conv(128, 1)(x)))
         x = nn.relu(self.norm()(self.conv(768, x.shape[1:3], padding="VALID")(x)))
         return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2))).astype(jnp.float32)

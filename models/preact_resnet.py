@@ -21,7 +21,7 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers
+from models import layers, pooling
 
 STAGES = {
     18: (2, 2, 2, 2),
@@ -120,7 +120,7 @@ class Model(nn.Module):
         if self.layout == "imagenet":
             width = 64
             x = nn.relu(norm()(conv(width, 7, 2)(x)))
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             width = 16
             x = nn.relu(norm()(conv(width, 3)(x)))

@@ -21,7 +21,7 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers
+from models import layers, pooling
 
 STAGES = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
@@ -69,7 +69,7 @@ class Model(nn.Module):
         norm = layers.batch_norm(train, dtype=self.dtype)
         if self.layout == "imagenet":
             x = nn.relu(norm()(conv(64, 7, 2)(x)))
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             x = nn.relu(norm()(conv(64, 3)(x)))
         self.sow("intermediates", "stem", x)

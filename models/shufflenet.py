@@ -21,7 +21,7 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers
+from models import layers, pooling
 
 CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # of the second stage (table 1)
 UNITS = (4, 8, 4)
@@ -52,7 +52,7 @@ class Unit(nn.Module):
         y = self.norm()(self.conv(branch, 1, groups=self.groups)(y))
         if self.stride == 1:
             return nn.relu(x + y)
-        x = nn.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = pooling.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         return nn.relu(jnp.concatenate([x, y], axis=-1))
 
 
@@ -86,7 +86,7 @@ class Model(nn.Module):
 
         x = nn.relu(norm()(conv(stem, 3, 2 if self.stem == "imagenet" else 1)(x)))
         if self.stem == "imagenet":
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         self.sow("intermediates", "stem", x)
         for stage, units in enumerate(UNITS):
             features = multiple_of(CHANNELS[g] * 2**stage * self.scale, rounded)

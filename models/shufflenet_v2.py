@@ -18,7 +18,7 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers
+from models import layers, pooling
 
 CHANNELS = {  # of the three stages and of conv5
     0.5: (48, 96, 192, 1024),
@@ -79,7 +79,7 @@ class Model(nn.Module):
 
         x = nn.relu(norm()(conv(24, 3, 2 if self.stem == "imagenet" else 1)(x)))
         if self.stem == "imagenet":
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         self.sow("intermediates", "stem", x)
         for stage, (features, units) in enumerate(zip(widths, UNITS, strict=True), 2):
             for i in range(units):

@@ -17,7 +17,7 @@ trained net 11 (section 3.1); `initialization="he"` starts each on its own.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers
+from models import layers, pooling
 
 STAGES = {
     11: (1, 1, 2, 2, 2),
@@ -63,7 +63,7 @@ class Model(nn.Module):
                 x = layers.conv(width, 3, use_bias=True, kernel_init=conv_init, dtype=self.dtype)(x)
                 x = nn.relu(norm()(x) if self.batch_norm else x)
             self.sow("intermediates", f"stage{stage}", x)
-            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+            x = pooling.max_pool(x, (2, 2), strides=(2, 2))
         if self.pooled_size:
             x = layers.adaptive_average_pool(x, self.pooled_size)
 

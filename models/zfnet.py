@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import layers
+from models import layers, pooling
 from models.convolution import convolution
 
 
@@ -70,7 +70,7 @@ class Model(nn.Module):
         for i, features in enumerate((512, 1024, 512) if self.wide else (384, 384, 256)):
             x = conv(x, features, 3)
             self.sow("intermediates", f"conv{i + 3}", x)
-        x = nn.max_pool(x, (3, 3), strides=(2, 2))
+        x = pooling.max_pool(x, (3, 3), strides=(2, 2))
 
         layers.check_not_empty(x)
         x = x.reshape(len(x), -1)

@@ -1,0 +1,71 @@
+"""Batch normalisation (Ioffe and Szegedy, 2015), arXiv:1502.03167, with its gradient written out."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+class BatchNorm(nn.Module):
+    """Normalises each channel of [..., C] over all other axes, as `nn.BatchNorm` does.
+
+    Parameters, statistics and results are those of `nn.BatchNorm`. The gradient is that of section 3
+    of the paper, in two passes over the arrays, where differentiating the forward pass takes twice
+    as long on the CPU and keeps more of them.
+    """
+
+    use_running_average: bool
+    momentum: float = 0.9  # the part of the running statistics that stays
+    epsilon: float = 1e-5
+    dtype: str = "float32"  # of the result; statistics are float32
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x):
+        channels = (x.shape[-1],)
+        scale = self.param("scale", self.scale_init, channels)
+        bias = self.param("bias", nn.initializers.zeros, channels)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+        running_var = self.variable("batch_stats", "var", jnp.ones, channels)
+        if self.use_running_average:
+            factor = scale * lax.rsqrt(running_var.value + self.epsilon)
+            return ((x - running_mean.value) * factor + bias).astype(self.dtype)
+
+        y, mean, var = _normalise(x, scale, bias, self.epsilon, self.dtype)
+        if not self.is_initializing():
+            for running, value in ((running_mean, mean), (running_var, var)):
+                running.value = self.momentum * running.value + (1 - self.momentum) * value
+        return y
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _normalise(x, scale, bias, epsilon, dtype):
+    """Returns (y, mean, biased variance)."""
+    return _forward(x, scale, bias, epsilon, dtype)[0]
+
+
+def _forward(x, scale, bias, epsilon, dtype):
+    wide = x.astype(jnp.float32)
+    axes = tuple(range(x.ndim - 1))
+    mean = jnp.mean(wide, axes)
+    var = jnp.maximum(jnp.mean(jnp.square(wide), axes) - jnp.square(mean), 0)
+    inverse = lax.rsqrt(var + epsilon)
+    y = ((wide - mean) * (scale * inverse) + bias).astype(dtype)
+    return (y, mean, var), (x, scale, mean, inverse)
+
+
+def _backward(epsilon, dtype, saved, gradients):
+    x, scale, mean, inverse = saved
+    dy = gradients[0].astype(jnp.float32)  # the running statistics are not differentiated
+    axes = tuple(range(x.ndim - 1))
+    images = x.size // x.shape[-1]
+    centred = x.astype(jnp.float32) - mean
+    d_bias = jnp.sum(dy, axes)
+    d_scale = jnp.sum(dy * centred, axes) * inverse
+    dx = (dy - d_bias / images - centred * (inverse * d_scale / images)) * (scale * inverse)
+    return dx.astype(x.dtype), d_scale, d_bias
+
+
+_normalise.defvjp(_forward, _backward)

@@ -1,0 +1,176 @@
+"""Pooling and its gradients, fast on the CPU too, in place of `nn.max_pool` and `nn.avg_pool`.
+
+XLA computes the gradient of pooling on the CPU with select-and-scatter and dilated windows, five to
+fifty times slower than sums of shifted arrays, which these functions use there, and only there.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+class Window(NamedTuple):
+    """What a window sees; each field has a value for the rows and one for the columns."""
+
+    shape: tuple[int, int]
+    strides: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+
+
+def max_pool(x, window_shape, strides=(1, 1), padding="VALID"):
+    """Returns the largest values of images [N, height, width, C], as `nn.max_pool` does.
+
+    The gradient goes to the first of equal values, row by row.
+    """
+    return _max_pool(x, _window(x, window_shape, strides, padding))
+
+
+def avg_pool(x, window_shape, strides=(1, 1), padding="VALID", count_include_pad=True):
+    """Returns the averages of images [N, height, width, C], as `nn.avg_pool` does."""
+    window = _window(x, window_shape, strides, padding)
+    if count_include_pad:
+        return _sum_pool(x, window) / np.prod(window_shape)
+    return _sum_pool(x, window) / _stock_sum(jnp.ones((1, *x.shape[1:3], 1), x.dtype), window)
+
+
+def _window(x, shape, strides, padding):
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], shape, strides, padding)
+    return Window(tuple(shape), tuple(strides), tuple(map(tuple, padding)))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _max_pool(x, window):
+    def largest(x):
+        return jax.tree.reduce(jnp.maximum, _taps(x, window, -jnp.inf))
+
+    return lax.platform_dependent(x, cpu=largest, default=partial(_stock_max, window=window))
+
+
+def _save_max(x, window):
+    y = _max_pool(x, window)
+    return y, (x, y)
+
+
+def _max_gradient(window, saved, dy):
+    def ours(x, y, dy):
+        winner = jnp.full(y.shape, -1, jnp.int8)
+        for number, tap in reversed(list(enumerate(_taps(x, window, -jnp.inf)))):
+            winner = jnp.where(tap == y, jnp.int8(number), winner)
+
+        def share(number, winner, dy):
+            return jnp.where(winner == number, dy, 0)
+
+        return _sum_over_windows(share, x.shape, (winner, dy), window)
+
+    def stock(x, y, dy):
+        return jax.vjp(partial(_stock_max, window=window), x)[1](dy)[0]
+
+    return (lax.platform_dependent(*saved, dy, cpu=ours, default=stock),)
+
+
+_max_pool.defvjp(_save_max, _max_gradient)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _sum_pool(x, window):
+    return lax.platform_dependent(
+        x,
+        cpu=lambda x: sum(_taps(x, window, 0)),
+        default=partial(_stock_sum, window=window),
+    )
+
+
+def _save_shape(x, window):
+    return _sum_pool(x, window), x
+
+
+def _sum_gradient(window, x, dy):
+    def ours(dy):
+        return _sum_over_windows(lambda _, dy: dy, x.shape, (dy,), window)
+
+    def stock(dy):
+        return jax.linear_transpose(partial(_stock_sum, window=window), x)(dy)[0]
+
+    return (lax.platform_dependent(dy, cpu=ours, default=stock),)
+
+
+_sum_pool.defvjp(_save_shape, _sum_gradient)
+
+
+def _stock_max(x, window):
+    return nn.max_pool(x, *window)
+
+
+def _stock_sum(x, window):
+    return nn.pooling.pool(x, 0.0, lax.add, *window)
+
+
+def _taps(x, window, fill):
+    """Returns for each place of the window, row by row, what lies there, [N, height', width', C]."""
+    x = jnp.pad(x, ((0, 0), *window.padding, (0, 0)), constant_values=fill)
+    rows, columns = (
+        [slice(k, size - shape + k + 1, stride) for k in range(shape)]
+        for size, shape, stride in zip(x.shape[1:3], window.shape, window.strides, strict=True)
+    )
+    return [x[:, row, column] for row in rows for column in columns]
+
+
+def _sum_over_windows(share, shape, arrays, window):
+    """Sums for each pixel over the windows that see it: what `_taps` did, the other way round.
+
+    Args:
+      share: `f(place in the window, *arrays) -> values`, elementwise.
+      shape: of the image, [N, height, width, C].
+      arrays: a value for each window, [N, height', width', C].
+      window: the Window.
+    """
+    n, height, width, channels = shape
+    axes = [_phases(axis, shape, arrays[0].shape, window) for axis in (0, 1)]
+    (rows, pad_rows), (columns, pad_columns) = axes
+    arrays = [jnp.pad(a, ((0, 0), pad_rows, pad_columns, (0, 0))) for a in arrays]
+    arrays = lax.optimization_barrier(
+        arrays
+    )  # slices of a padded array are faster than padded slices
+
+    def total(row_places, column_places):
+        shares = [
+            share(i * window.shape[1] + j, *(a[:, row, column] for a in arrays))
+            for i, row in row_places
+            for j, column in column_places
+        ]
+        size = [-(-side // s) for side, s in zip((height, width), window.strides, strict=True)]
+        return sum(shares) if shares else jnp.zeros((n, *size, channels), arrays[-1].dtype)
+
+    x = jnp.stack([jnp.stack([total(r, c) for c in columns], 3) for r in rows], 2)
+    x = x.reshape(n, x.shape[1] * x.shape[2], x.shape[3] * x.shape[4], channels)
+    return x[:, :height, :width]
+
+
+def _phases(axis, shape, outputs, window):
+    """Returns which places of the window see the pixels, by the pixels' remainder modulo the stride.
+
+    For each remainder a list of (place, slice of the windows), and the padding that the slices need.
+    """
+    stride, low = window.strides[axis], window.padding[axis][0]
+    pixels, windows = -(-shape[axis + 1] // stride), outputs[axis + 1]
+    starts = [
+        [
+            (k, (r + low - k) // stride)
+            for k in range(window.shape[axis])
+            if (r + low - k) % stride == 0
+        ]
+        for r in range(stride)
+    ]
+    every = [start for places in starts for _, start in places]
+    before, after = max(0, -min(every)), max(0, max(every) + pixels - windows)
+    slices = [
+        [(k, slice(start + before, start + before + pixels)) for k, start in places]
+        for places in starts
+    ]
+    return slices, (before, after)
