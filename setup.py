@@ -10,7 +10,9 @@ setup(
     description="The history of convolutional networks in JAX and Flax, one training loop for all",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["analysis", "configs", "data", "models", "training"]),
+    packages=find_packages(
+        include=["analysis", "benchmarks", "configs", "data", "models", "training"]
+    ),
     py_modules=["train", "eval"],
     install_requires=[
         "absl-py>=2.1",
@@ -37,6 +39,6 @@ setup(
         "cuda": [JAX.replace("jax", "jax[cuda]")],
         "tpu": [JAX.replace("jax", "jax[tpu]")],
         "prepare": ["tensorflow>=2.20"],
-        "test": ["pytest>=8.3", "ruff>=0.17.6,<0.18", "tensorflow>=2.20"],
+        "test": ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.17.6,<0.18", "tensorflow>=2.20"],
     },
 )

@@ -56,7 +56,7 @@ class Model(nn.Module):
         tower = self.form == "single_tower"
 
         def conv(x, features, kernel, bias_init, stride=1, padding=None, split=False):
-            return nn.relu(
+            return layers.relu(
                 layers.conv(
                     features,
                     kernel,
@@ -99,7 +99,7 @@ class Model(nn.Module):
         for name in ("fc6", "fc7"):
             x = drop(x) if tower else x
             x = nn.Dense(self.hidden, kernel_init=kernel_init, bias_init=one, dtype=self.dtype)(x)
-            x = nn.relu(x)
+            x = layers.relu(x)
             self.sow("intermediates", name, x)
             x = x if tower else drop(x)
         last_init = nn.initializers.normal(0.01)

@@ -7,6 +7,7 @@ convolution takes one of these forms (`_choose`); every other platform keeps XLA
   grouped    a loop over blocks of at least 16 channels, each a convolution with one group:
              smaller groups are merged, as a block diagonal kernel
   pointwise  a matrix product
+  winograd   for 3x3 kernels at stride 1 with 32 channels or more: see models/winograd.py
   patches    for outputs of at most 3 x 3 pixels: a matrix product with the patches of the input
   stock      XLA's own, forward and for the input; the weight gradient is a matrix product with the
              patches, a few images at a time: those of all would not fit into the cache
@@ -176,6 +177,7 @@ def _choose(x, w, geometry):
     return "patches" if height * width <= 9 else "stock"
 
 
+@partial(jax.jit, static_argnames="geometry")
 def _forward(x, w, geometry):
     form = _choose(x, w, geometry)
     if form == "depthwise":
@@ -197,6 +199,7 @@ def _forward(x, w, geometry):
     return _stock(x, w, geometry)
 
 
+@partial(jax.jit, static_argnames="geometry")
 def _input_gradient(x, w, dy, geometry):
     form = _choose(x, w, geometry)
     if form == "depthwise":
@@ -225,6 +228,7 @@ def _input_gradient(x, w, dy, geometry):
     return jax.linear_transpose(lambda x: _forward(x, w, geometry), x)(dy)[0]
 
 
+@partial(jax.jit, static_argnames="geometry")
 def _weight_gradient(x, w, dy, geometry):
     form = _choose(x, w, geometry)
     rows, columns, inputs, features = w.shape

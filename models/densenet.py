@@ -48,8 +48,8 @@ class DenseLayer(nn.Module):
     def __call__(self, x):
         y = x
         if self.bottleneck:
-            y = self.drop()(self.conv(4 * self.growth_rate, 1)(nn.relu(self.norm()(y))))
-        y = self.drop()(self.conv(self.growth_rate, 3)(nn.relu(self.norm()(y))))
+            y = self.drop()(self.conv(4 * self.growth_rate, 1)(layers.relu(self.norm()(y))))
+        y = self.drop()(self.conv(self.growth_rate, 3)(layers.relu(self.norm()(y))))
         return jnp.concatenate([x, y], axis=-1)
 
 
@@ -63,7 +63,7 @@ class Transition(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        x = self.drop()(self.conv(self.features, 1)(nn.relu(self.norm()(x))))
+        x = self.drop()(self.conv(self.features, 1)(layers.relu(self.norm()(x))))
         return pooling.avg_pool(x, (2, 2), strides=(2, 2))
 
 
@@ -90,7 +90,7 @@ class Model(nn.Module):
         norm = layers.batch_norm(train, dtype=self.dtype)
         drop = partial(nn.Dropout, self.dropout, deterministic=not train)
         if self.layout == "imagenet":
-            x = nn.relu(norm()(conv(2 * self.growth_rate, 7, 2)(x)))
+            x = layers.relu(norm()(conv(2 * self.growth_rate, 7, 2)(x)))
             x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             x = conv(2 * self.growth_rate if self.bottleneck else 16, 3)(x)
@@ -103,7 +103,7 @@ class Model(nn.Module):
                 features = x.shape[-1] // 2 if self.bottleneck else x.shape[-1]
                 x = Transition(features, conv, norm, drop)(x)
         layers.check_not_empty(x)
-        x = jnp.mean(nn.relu(norm()(x)), axis=(1, 2))
+        x = jnp.mean(layers.relu(norm()(x)), axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
         return x.astype(jnp.float32)
 

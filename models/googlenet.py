@@ -54,7 +54,7 @@ class ConvReLU(nn.Module):
             kernel_init=init,
             dtype=self.dtype,
         )(x)
-        return nn.relu(self.norm()(x) if self.norm else x)
+        return layers.relu(self.norm()(x) if self.norm else x)
 
 
 class Inception(nn.Module):
@@ -93,7 +93,7 @@ class AuxiliaryHead(nn.Module):
             window = tuple(min(5, side) for side in x.shape[1:3])  # on maps of small images
             x = pooling.avg_pool(x, window, strides=(3, 3))
         x = self.conv(128, 1)(x)
-        x = nn.relu(nn.Dense(1024, dtype=self.dtype)(x.reshape(len(x), -1)))
+        x = layers.relu(nn.Dense(1024, dtype=self.dtype)(x.reshape(len(x), -1)))
         x = nn.Dropout(0.7, deterministic=not train)(x)
         return nn.Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
 

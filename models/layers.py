@@ -58,6 +58,24 @@ def conv(
     )
 
 
+@jax.custom_vjp
+def relu(x):
+    """Returns max(x, 0). Its gradient needs the result alone, so x need not be kept."""
+    return jnp.maximum(x, 0)
+
+
+relu.defvjp(lambda x: (relu(x), relu(x)), lambda y, dy: (jnp.where(y > 0, dy, 0),))
+
+
+@jax.custom_vjp
+def relu6(x):
+    """Returns x cut to [0, 6]; as `relu`."""
+    return jnp.clip(x, 0, 6)
+
+
+relu6.defvjp(lambda x: (relu6(x), relu6(x)), lambda y, dy: (jnp.where((y > 0) & (y < 6), dy, 0),))
+
+
 def batch_norm(train: bool, *, momentum: float = 0.9, epsilon: float = 1e-5, dtype: str):
     """Returns a maker of BatchNorms (arXiv:1502.03167). PyTorch's momentum 0.1 is 0.9 here."""
     return partial(

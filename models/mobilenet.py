@@ -74,7 +74,7 @@ class Model(nn.Module):
         layers.one_of("activation", self.activation, ("relu", "relu6"))
         layers.one_of("stem", self.stem, ("imagenet", "small"))
         small = self.stem == "small"
-        activation = nn.relu6 if self.activation == "relu6" else nn.relu
+        activation = layers.relu6 if self.activation == "relu6" else layers.relu
         conv = partial(
             layers.conv,
             padding="SAME" if self.padding == "SAME" else None,

@@ -115,15 +115,15 @@ class Operation(nn.Module):
                 channels, kernel = x.shape[-1], int(self.operation.removeprefix("sep"))
                 x = self.conv(
                     channels, kernel, stride, groups=channels, kernel_init=layers.HE_FAN_IN
-                )(nn.relu(x))
+                )(layers.relu(x))
                 x = self.norm()(self.conv(self.filters, 1)(x))
             return x
         if self.operation == "conv1x7_7x1":
-            x = self.conv(self.filters, (1, 7), (1, self.stride))(nn.relu(x))
+            x = self.conv(self.filters, (1, 7), (1, self.stride))(layers.relu(x))
             return self.norm()(self.conv(self.filters, (7, 1), (self.stride, 1))(x))
         if self.operation == "id":
             if self.stride > 1 or x.shape[-1] != self.filters:
-                x = self.norm()(self.conv(self.filters, 1, self.stride)(nn.relu(x)))
+                x = self.norm()(self.conv(self.filters, 1, self.stride)(layers.relu(x)))
             return x
         strides = (self.stride, self.stride)
         if self.operation == "max":
@@ -171,7 +171,7 @@ class Cell(nn.Module):
             previous = x
         elif 0 in used:
             previous = self.adjust(previous, x.shape)
-        states = [previous, self.norm()(self.conv(self.filters, 1)(nn.relu(x)))]
+        states = [previous, self.norm()(self.conv(self.filters, 1)(layers.relu(x)))]
         for node in self.nodes:
             terms = []
             for operation, i in (node[:2], node[2:]):
@@ -186,9 +186,9 @@ class Cell(nn.Module):
     def adjust(self, previous, shape):
         """Brings the output of the cell before last to the size of the last one's, F channels."""
         if previous.shape[1] != shape[1]:
-            return FactorizedReduction(self.filters, self.conv, self.norm)(nn.relu(previous))
+            return FactorizedReduction(self.filters, self.conv, self.norm)(layers.relu(previous))
         if previous.shape[-1] != self.filters:
-            return self.norm()(self.conv(self.filters, 1)(nn.relu(previous)))
+            return self.norm()(self.conv(self.filters, 1)(layers.relu(previous)))
         return previous
 
     def match(self, state, shape):
@@ -211,9 +211,9 @@ class AuxiliaryHead(nn.Module):
     @nn.compact
     def __call__(self, x):
         window = tuple(min(5, side) for side in x.shape[1:3])  # on maps of small images
-        x = pooling.avg_pool(nn.relu(x), window, strides=(3, 3))
-        x = nn.relu(self.norm()(self.conv(128, 1)(x)))
-        x = nn.relu(self.norm()(self.conv(768, x.shape[1:3], padding="VALID")(x)))
+        x = pooling.avg_pool(layers.relu(x), window, strides=(3, 3))
+        x = layers.relu(self.norm()(self.conv(128, 1)(x)))
+        x = layers.relu(self.norm()(self.conv(768, x.shape[1:3], padding="VALID")(x)))
         return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2))).astype(jnp.float32)
 
 
@@ -287,7 +287,7 @@ class Model(nn.Module):
             if group == 1 and self.aux_head and self.is_mutable_collection("aux_logits"):
                 head = AuxiliaryHead(self.num_classes, conv, norm, self.dtype)
                 self.sow("aux_logits", "aux", head(outputs[-1]))
-        x = jnp.mean(nn.relu(outputs[-1]), axis=(1, 2))
+        x = jnp.mean(layers.relu(outputs[-1]), axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
         return x.astype(jnp.float32)

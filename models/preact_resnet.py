@@ -64,20 +64,20 @@ class Unit(nn.Module):
 
         y = x
         if pre and not self.first:
-            y = nn.relu(self.norm()(x) if full else x)
+            y = layers.relu(self.norm()(x) if full else x)
         shortcut = x if same_shape else self.shortcut(y, features, stride)
         for i, (width, kernel, step) in enumerate(self.convolutions):
             if i > 0:
-                y = nn.relu(self.norm()(y))
+                y = layers.relu(self.norm()(y))
             y = self.conv(width, kernel, step)(y)
         if self.order in ("original", "relu_before_addition", "relu_only_preactivation"):
             y = self.norm()(y)
         if self.order == "relu_before_addition":
-            y = nn.relu(y)
+            y = layers.relu(y)
         y += shortcut
         if self.order == "bn_after_addition":
             y = self.norm()(y)
-        return nn.relu(y) if self.order in ("original", "bn_after_addition") else y
+        return layers.relu(y) if self.order in ("original", "bn_after_addition") else y
 
     def shortcut(self, x, features, stride):
         if self.option == "A":
@@ -119,11 +119,11 @@ class Model(nn.Module):
 
         if self.layout == "imagenet":
             width = 64
-            x = nn.relu(norm()(conv(width, 7, 2)(x)))
+            x = layers.relu(norm()(conv(width, 7, 2)(x)))
             x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             width = 16
-            x = nn.relu(norm()(conv(width, 3)(x)))
+            x = layers.relu(norm()(conv(width, 3)(x)))
         self.sow("intermediates", "stem", x)
         for stage, units in enumerate(stages):
             for i in range(units):
@@ -135,7 +135,7 @@ class Model(nn.Module):
         if self.order == "full_preactivation":
             x = norm()(x)
         if self.order in ("full_preactivation", "relu_only_preactivation"):
-            x = nn.relu(x)
+            x = layers.relu(x)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
         return x.astype(jnp.float32)

@@ -75,11 +75,11 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = nn.relu(self.norm()(self.conv(self.width, 3, self.stride)(x)))
+        y = layers.relu(self.norm()(self.conv(self.width, 3, self.stride)(x)))
         y = self.norm(scale_init=self.last_scale)(self.conv(self.width, 3)(y))
         if self.shortcut is not None:
             y += self.shortcut(self.width, self.stride)(x)
-        return nn.relu(y)
+        return layers.relu(y)
 
 
 class BottleneckBlock(nn.Module):
@@ -96,12 +96,12 @@ class BottleneckBlock(nn.Module):
     @nn.compact
     def __call__(self, x):
         stride_1x1, stride_3x3 = (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
-        y = nn.relu(self.norm()(self.conv(self.width, 1, stride_1x1)(x)))
-        y = nn.relu(self.norm()(self.conv(self.width, 3, stride_3x3)(y)))
+        y = layers.relu(self.norm()(self.conv(self.width, 1, stride_1x1)(x)))
+        y = layers.relu(self.norm()(self.conv(self.width, 3, stride_3x3)(y)))
         y = self.norm(scale_init=self.last_scale)(self.conv(4 * self.width, 1)(y))
         if self.shortcut is not None:
             y += self.shortcut(4 * self.width, self.stride)(x)
-        return nn.relu(y)
+        return layers.relu(y)
 
 
 class Model(nn.Module):
@@ -151,11 +151,11 @@ class Model(nn.Module):
 
         if self.layout == "imagenet":
             width = 64
-            x = nn.relu(norm()(conv(width, 7, 2)(x)))
+            x = layers.relu(norm()(conv(width, 7, 2)(x)))
             x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             width = 16
-            x = nn.relu(norm()(conv(width, 3)(x)))
+            x = layers.relu(norm()(conv(width, 3)(x)))
         self.sow("intermediates", "stem", x)
         for stage, blocks in enumerate(stages):
             for i in range(blocks):

@@ -38,13 +38,13 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = nn.relu(self.norm()(self.conv(self.width, 1)(x)))
+        y = layers.relu(self.norm()(self.conv(self.width, 1)(x)))
         y = self.conv(self.width, 3, self.stride, groups=self.cardinality)(y)
-        y = nn.relu(self.norm()(y))
+        y = layers.relu(self.norm()(y))
         y = self.norm()(self.conv(self.features, 1)(y))
         if x.shape != y.shape:
             x = self.norm()(self.conv(self.features, 1, self.stride)(x))
-        return nn.relu(x + y)
+        return layers.relu(x + y)
 
 
 class Model(nn.Module):
@@ -68,10 +68,10 @@ class Model(nn.Module):
         conv = partial(layers.conv, dtype=self.dtype)
         norm = layers.batch_norm(train, dtype=self.dtype)
         if self.layout == "imagenet":
-            x = nn.relu(norm()(conv(64, 7, 2)(x)))
+            x = layers.relu(norm()(conv(64, 7, 2)(x)))
             x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
-            x = nn.relu(norm()(conv(64, 3)(x)))
+            x = layers.relu(norm()(conv(64, 3)(x)))
         self.sow("intermediates", "stem", x)
         for stage, blocks in enumerate(stages):
             for i in range(blocks):

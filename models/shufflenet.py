@@ -46,14 +46,14 @@ class Unit(nn.Module):
     def __call__(self, x):
         branch = self.features - x.shape[-1] if self.stride == 2 else self.features
         y = self.conv(self.bottleneck, 1, groups=1 if self.first else self.groups)(x)
-        y = nn.relu(self.norm()(y))
+        y = layers.relu(self.norm()(y))
         y = layers.channel_shuffle(y, self.groups) if self.shuffle else y
         y = self.norm()(self.conv(self.bottleneck, 3, self.stride, groups=self.bottleneck)(y))
         y = self.norm()(self.conv(branch, 1, groups=self.groups)(y))
         if self.stride == 1:
-            return nn.relu(x + y)
+            return layers.relu(x + y)
         x = pooling.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        return nn.relu(jnp.concatenate([x, y], axis=-1))
+        return layers.relu(jnp.concatenate([x, y], axis=-1))
 
 
 class Model(nn.Module):
@@ -84,7 +84,7 @@ class Model(nn.Module):
         else:
             stem, rounded = (24 if self.scale == 1.5 else 48), 1
 
-        x = nn.relu(norm()(conv(stem, 3, 2 if self.stem == "imagenet" else 1)(x)))
+        x = layers.relu(norm()(conv(stem, 3, 2 if self.stem == "imagenet" else 1)(x)))
         if self.stem == "imagenet":
             x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         self.sow("intermediates", "stem", x)

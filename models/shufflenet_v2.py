@@ -49,10 +49,10 @@ class Unit(nn.Module):
         else:
             left = right = x
             left = self.norm()(self.conv(x.shape[-1], 3, 2, groups=x.shape[-1])(left))
-            left = nn.relu(self.norm()(self.conv(half, 1)(left)))
-        right = nn.relu(self.norm()(self.conv(half, 1)(right)))
+            left = layers.relu(self.norm()(self.conv(half, 1)(left)))
+        right = layers.relu(self.norm()(self.conv(half, 1)(right)))
         right = self.norm()(self.conv(half, 3, self.stride, groups=half)(right))
-        right = nn.relu(self.norm()(self.conv(half, 1)(right)))
+        right = layers.relu(self.norm()(self.conv(half, 1)(right)))
         return layers.channel_shuffle(jnp.concatenate([left, right], axis=-1), 2)
 
 
@@ -77,7 +77,7 @@ class Model(nn.Module):
         norm = layers.batch_norm(train, dtype=self.dtype)
         *widths, last = CHANNELS[self.width_multiplier]
 
-        x = nn.relu(norm()(conv(24, 3, 2 if self.stem == "imagenet" else 1)(x)))
+        x = layers.relu(norm()(conv(24, 3, 2 if self.stem == "imagenet" else 1)(x)))
         if self.stem == "imagenet":
             x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         self.sow("intermediates", "stem", x)
@@ -85,7 +85,7 @@ class Model(nn.Module):
             for i in range(units):
                 x = Unit(features, stride=2 if i == 0 else 1, conv=conv, norm=norm)(x)
             self.sow("intermediates", f"stage{stage}", x)
-        x = nn.relu(norm()(conv(last, 1)(x)))
+        x = layers.relu(norm()(conv(last, 1)(x)))
         self.sow("intermediates", "conv5", x)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype)(x)

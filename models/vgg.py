@@ -61,7 +61,7 @@ class Model(nn.Module):
         for stage, (convolutions, width) in enumerate(zip(stages, WIDTHS, strict=True), 1):
             for _ in range(convolutions):
                 x = layers.conv(width, 3, use_bias=True, kernel_init=conv_init, dtype=self.dtype)(x)
-                x = nn.relu(norm()(x) if self.batch_norm else x)
+                x = layers.relu(norm()(x) if self.batch_norm else x)
             self.sow("intermediates", f"stage{stage}", x)
             x = pooling.max_pool(x, (2, 2), strides=(2, 2))
         if self.pooled_size:
@@ -70,7 +70,7 @@ class Model(nn.Module):
         layers.check_not_empty(x)
         x = x.reshape(len(x), -1)
         for name in ("fc6", "fc7"):
-            x = nn.relu(nn.Dense(self.hidden, kernel_init=dense_init, dtype=self.dtype)(x))
+            x = layers.relu(nn.Dense(self.hidden, kernel_init=dense_init, dtype=self.dtype)(x))
             self.sow("intermediates", name, x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         last_init = dense_init if self.initialization == "paper" else nn.initializers.normal(0.01)

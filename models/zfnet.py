@@ -45,7 +45,7 @@ class Model(nn.Module):
         small = self.stem == "small"
 
         def conv(x, features, kernel, stride=1, padding=None, **more):
-            return nn.relu(
+            return layers.relu(
                 layers.conv(
                     features,
                     kernel,
@@ -75,7 +75,7 @@ class Model(nn.Module):
         layers.check_not_empty(x)
         x = x.reshape(len(x), -1)
         for name in ("fc6", "fc7"):
-            x = nn.relu(nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype)(x))
+            x = layers.relu(nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype)(x))
             self.sow("intermediates", name, x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         last_init = nn.initializers.normal(0.01)

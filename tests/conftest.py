@@ -7,8 +7,11 @@ import sys
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+# A cache for each worker of pytest-xdist: JAX's may be read while another process writes it.
+worker = os.environ.get("PYTEST_XDIST_WORKER", "")
 os.environ.setdefault(
-    "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), "cnn-architectures-tests")
+    "JAX_COMPILATION_CACHE_DIR",
+    os.path.join(tempfile.gettempdir(), f"cnn-architectures-tests{worker}"),
 )
 
 USER_ENVIRONMENT = dict(os.environ)

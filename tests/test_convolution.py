@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from models import convolution as forms
 from models.convolution import convolution
 from training import sharding
 
@@ -40,12 +41,28 @@ CASES = {
     "32 groups of 4": ((2, 8, 7, 128), (3, 3, 4, 128), 1, "SAME", 1, 32),
     "8 groups of 4 to 2, stride 2": ((2, 8, 7, 32), (3, 3, 4, 16), 2, "SAME", 1, 8),
 }
+WINOGRAD = {  # 3x3, stride 1, at least 32 channels in and out
+    "winograd, even map": ((3, 8, 6, 32), (3, 3, 32, 32), 1, ONE, 1, 1),
+    "winograd, 7x7 map": ((2, 7, 7, 32), (3, 3, 32, 32), 1, "SAME", 1, 1),
+    "winograd, 1x1 map": ((4, 1, 1, 32), (3, 3, 32, 32), 1, ONE, 1, 1),
+    "winograd, 2x2 map": ((4, 2, 2, 32), (3, 3, 32, 32), 1, ONE, 1, 1),
+    "winograd, unpadded, batch of 1": ((1, 8, 7, 32), (3, 3, 32, 32), 1, "VALID", 1, 1),
+    "winograd, asymmetric, to more": ((2, 6, 5, 32), (3, 3, 32, 40), 1, ((2, 0), (1, 2)), 1, 1),
+    "winograd, far padded, to fewer": ((2, 4, 5, 40), (3, 3, 40, 32), 1, ((4, 0), (1, 3)), 1, 1),
+    "winograd, 2 groups of 64": ((2, 6, 5, 128), (3, 3, 64, 128), 1, ONE, 1, 2),
+    "winograd, 5 groups of 8 merged": ((2, 6, 5, 40), (3, 3, 8, 40), 1, ONE, 1, 5),
+}
+CASES |= WINOGRAD
 
 
 def case(name):
-    """Returns the arguments of one of CASES: an image, a kernel, and the rest by keyword."""
+    """Returns the arguments of one of CASES: an image, a kernel, and the rest by keyword.
+
+    Outputs are about 1: the sine of larger ones would make more of their rounding.
+    """
     image, kernel, stride, padding, dilation, groups = CASES[name]
     x, w = (jax.random.normal(jax.random.key(i), s) for i, s in enumerate((image, kernel)))
+    w /= np.sqrt(w[..., 0].size)
     return (
         x,
         w,
@@ -89,14 +106,29 @@ def test_equals_stock(name):
     assert_alike(*ours_and_stock(x, w, how))
 
 
-@pytest.mark.parametrize("name", ["3x3 to fewer", "depthwise stride 2"])
+@pytest.mark.parametrize("name", WINOGRAD)
+def test_wide_3x3_kernels_take_the_form_of_winograd(name):
+    x, w, how = case(name)
+    pads = how["padding"]
+    if isinstance(pads, str):
+        pads = lax.padtype_to_pads(x.shape[1:3], w.shape[:2], (1, 1), pads)
+    geometry = forms.Geometry((1, 1), pads, (1, 1), how["feature_group_count"], None)
+    if geometry.groups > 1:  # each block of groups takes it
+        assert forms._choose(x, w, geometry) == "grouped"
+        x, w = forms._split(x, w, geometry)[0], forms._merge(w, geometry)[0]
+    assert forms._choose(x, w, geometry._replace(groups=1)) == "winograd"
+
+
+@pytest.mark.parametrize("name", ["3x3 to fewer", "depthwise stride 2", "winograd, 7x7 map"])
 def test_bfloat16_is_as_exact_as_stock(name):
     x, w, how = case(name)
     x, w = x.astype(jnp.bfloat16), w.astype(jnp.bfloat16)
     assert_alike(*ours_and_stock(x, w, how), 2e-2)
 
 
-@pytest.mark.parametrize("name", ["3x3 image by image", "depthwise 3x3", "2 groups"])
+@pytest.mark.parametrize(
+    "name", ["3x3 image by image", "depthwise 3x3", "2 groups", "winograd, asymmetric, to more"]
+)
 def test_gradients_of_gradients_equal_stock(name):
     x, w, how = case(name)
 
@@ -108,7 +140,9 @@ def test_gradients_of_gradients_equal_stock(name):
     assert_alike(second(convolution, x, w), second(lax.conv_general_dilated, x, w), 1e-4)
 
 
-@pytest.mark.parametrize("name", ["1x1", "3x3 image by image", "depthwise 3x3", "32 groups of 4"])
+@pytest.mark.parametrize(
+    "name", ["1x1", "3x3 image by image", "depthwise 3x3", "32 groups of 4", "winograd, 7x7 map"]
+)
 def test_a_batch_split_over_devices_gives_the_same(name):
     x, w, how = case(name)
     x = jnp.concatenate([x] * 16)[:16]
@@ -119,7 +153,9 @@ def test_a_batch_split_over_devices_gives_the_same(name):
     assert_alike(compiled(both, in_shardings=split)(x, w), compiled(both)(x, w))
 
 
-@pytest.mark.parametrize("name", ["1x1", "3x3 to fewer", "depthwise 3x3", "32 groups of 4"])
+@pytest.mark.parametrize(
+    "name", ["1x1", "3x3 to fewer", "depthwise 3x3", "32 groups of 4", "winograd, 7x7 map"]
+)
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_other_platforms_keep_their_own(name, platform):
     x, w, how = case(name)

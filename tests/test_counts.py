@@ -1,12 +1,9 @@
 """Parameters and multiply-adds of every network equal the published ones in counts.json."""
 
 import ast
-import concurrent.futures
 import functools
 import json
 import math
-import multiprocessing
-import os
 import re
 import subprocess
 import types
@@ -49,29 +46,15 @@ def count(name, fields, side):
     return done.parameters, done.multiply_adds
 
 
-@pytest.fixture(scope="module")
-def counted(request):
-    """Counts the networks in as many processes as there are cores: tracing is plain Python."""
-    pool = concurrent.futures.ProcessPoolExecutor(
-        len(os.sched_getaffinity(0)), mp_context=multiprocessing.get_context("spawn")
-    )
-    tests = [item for item in request.session.items if "counted" in item.fixturenames]
-    selected = [item.callspec.params["name"] for item in tests]  # with -k fewer than all
-    yield {
-        name: pool.submit(count, network["model"], network["fields"], network["image_size"])
-        for name, network in NETWORKS.items()
-        if name in selected
-    }
-    pool.shutdown(cancel_futures=True)
-
-
 def recorded(name):
     return NETWORKS[name]["parameters"], NETWORKS[name]["multiply_adds"]
 
 
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n not in DEEP])
-def test_a_network_has_the_published_size(name, counted):
-    assert counted[name].result() == recorded(name)
+def test_a_network_has_the_published_size(name):
+    network = NETWORKS[name]
+    found = count(network["model"], network["fields"], network["image_size"])
+    assert found == recorded(name)
 
 
 @functools.cache

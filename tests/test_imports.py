@@ -7,7 +7,17 @@ import sys
 import pytest
 
 PROJECT = pathlib.Path(__file__).parents[1]
-OURS = {"configs", "models", "data", "training", "analysis", "scripts", "train", "eval"}
+OURS = {
+    "configs",
+    "models",
+    "data",
+    "training",
+    "analysis",
+    "benchmarks",
+    "scripts",
+    "train",
+    "eval",
+}
 MAY_IMPORT = {
     "configs": {"ml_collections", "configs.common"},
     "models": {"jax", "flax.linen", "numpy", "safetensors", "models"},
@@ -56,3 +66,10 @@ def test_nothing_imports_scripts_and_the_loop_does_not_need_tensorflow():
         heads = {name.partition(".")[0] for name in imports(path)}
         assert "scripts" not in heads, path
         assert "tensorflow" not in heads or path.parent.name == "scripts", path
+
+
+def test_pytorchs_worker_needs_neither_jax_nor_this_project():
+    allowed = {"torch", "torchvision", "timm", "worker", *sys.stdlib_module_names}
+    for name in ("torch_worker.py", "worker.py"):
+        heads = {x.partition(".")[0] for x in imports(PROJECT / "benchmarks" / name)}
+        assert heads <= allowed

@@ -1,5 +1,7 @@
 """What the commands train.py and eval.py have in common: flags, start, and mistakes as one line."""
 
+import ctypes
+import importlib.util
 import os
 import pathlib
 import signal
@@ -46,6 +48,7 @@ def run(main) -> None:
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         if not jax.config.jax_compilation_cache_dir:
             jax.config.update("jax_compilation_cache_dir", str(cache / "cnn-architectures" / "jax"))
+        keep_memory()
         sharding.several_cpu_devices()
         sharding.join_cluster()
         try:
@@ -62,6 +65,23 @@ def run(main) -> None:
         lambda argv: guarded(lambda: start(argv)),
         flags_parser=lambda argv: guarded(lambda: parse(argv)),
     )
+
+
+def keep_memory() -> None:
+    """Lets a machine without accelerators keep the memory that a step frees; call it before JAX.
+
+    XLA frees the temporary arrays of a step at its end. glibc returns large blocks to Linux, which
+    hands them out page by page in the next step, filled with zeros: 300,000 pages in a step of
+    ResNet-50 with 8 images, a tenth of its time or more.
+    """
+    if importlib.util.find_spec("jax_plugins") or importlib.util.find_spec("libtpu"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        trim_threshold, mmap_max, arena_max = -1, -4, -8  # glibc's malloc.h
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_max, 0)
+        mallopt(arena_max, 1)
 
 
 def parse(argv: list[str]) -> list[str]:

@@ -1,0 +1,1 @@
+"""What `scripts/benchmark.py` measures, each beside what it is held against."""

@@ -1,0 +1,147 @@
+"""This project's side of `train` and `infer`, and the same networks from stock operations."""
+
+import os
+import statistics
+import sys
+import time
+import types
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import worker
+
+import data
+from training import command, sharding, state, steps
+
+# `models`, and what imports it, is imported where it is used: after `use_stock_operations`.
+SLOW = 20.0  # seconds a step: one warm-up step is enough
+
+
+def use_stock_operations() -> None:
+    """Puts JAX's convolution and Flax's pooling, BatchNorm and ReLU in the places of `models`' own.
+
+    Layers take them by name when they are imported, so this comes before the first import of `models`.
+    """
+    stock = {
+        "convolution": {"convolution": jax.lax.conv_general_dilated},
+        "pooling": {"max_pool": nn.max_pool, "avg_pool": nn.avg_pool},
+        "normalization": {"BatchNorm": nn.BatchNorm},
+    }
+    assert "models" not in sys.modules
+    for name, operations in stock.items():
+        module = types.ModuleType(f"models.{name}")
+        vars(module).update(operations)
+        sys.modules[module.__name__] = module
+    import models
+
+    for name in stock:  # `from models import pooling` looks here
+        setattr(models, name, sys.modules[f"models.{name}"])
+    for name in ("relu", "relu6"):  # which networks take from `layers` when they are called
+        setattr(models.layers, name, getattr(nn, name))
+
+
+def prepare(spec):
+    """Returns (facts, run), as `worker.serve` wants it, of the network and step that `spec` names."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # peers share the device
+    command.keep_memory()  # as train.py does
+    if spec["stock"]:
+        use_stock_operations()
+    import analysis
+    import models
+    from benchmarks import networks
+
+    jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
+    config = networks.load(spec["network"], spec["batch"], spec["size"], spec["dtype"])
+    module, shape = models.create(**config.model), data.input_shape(config.input)
+    product = matrix_product(spec["dtype"])
+    task = {"train": train_task, "infer": infer_task}[spec["task"]]
+    compile_seconds, run = task(config)
+    step_seconds = worker.seconds(run, 1)
+    if step_seconds < SLOW:
+        step_seconds = worker.seconds(run, 1)
+    return {
+        "compile_seconds": compile_seconds,
+        "step_seconds": step_seconds,
+        "platform": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "multiply_adds": analysis.count(module, shape).multiply_adds,  # of one image, forward
+        "matrix_product_flops": product,
+    }, run
+
+
+def train_task(config):
+    """Returns (seconds to compile, run) of the project's compiled training step on one batch."""
+    import train
+
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    _, now, step, _ = train.build(config, mesh, total_steps=1000, steps_per_epoch=100.0)
+    rng, batch = np.random.default_rng(0), config.batch_size
+    images = rng.integers(0, 256, (batch, *data.input_shape(config.input)), np.uint8)
+    labels = rng.integers(0, config.model.num_classes, batch, np.int32)
+    arguments = (
+        sharding.to_global({"image": images, "label": labels}, mesh),
+        steps.make_key(0, mesh),
+    )
+    compile_seconds, compiled = compile_now(step, now, *arguments)
+
+    def run(count):
+        nonlocal now
+        for _ in range(count):
+            now, metrics = compiled(now, *arguments)
+        jax.block_until_ready((now, metrics))
+
+    return compile_seconds, run
+
+
+def infer_task(config):
+    """Returns (seconds to compile, run) of the network on one batch of float images."""
+    import models
+
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    module, shape = models.create(**config.model), data.input_shape(config.input)
+    made = state.create(module, optax.identity(), shape, 0, sharding.replicated(mesh))
+    variables = {"params": made.params, "batch_stats": made.batch_stats}
+    images = jax.random.normal(jax.random.key(0), (config.batch_size, *shape))
+
+    def apply(variables, images):
+        return module.apply(variables, images, train=False)
+
+    compile_seconds, compiled = compile_now(jax.jit(apply), variables, images)
+
+    def run(count):
+        for _ in range(count):
+            logits = compiled(variables, images)
+        jax.block_until_ready(logits)
+
+    return compile_seconds, run
+
+
+def compile_now(function, *arguments):
+    """Returns (seconds to trace and compile, the compiled function)."""
+    start = time.perf_counter()
+    compiled = function.lower(*arguments).compile()
+    return time.perf_counter() - start, compiled
+
+
+def matrix_product(dtype: str) -> float:
+    """Returns the FLOP/s of a product of two square matrices of side 2048; median of 3 times 0.2 s."""
+    x = jax.random.normal(jax.random.key(0), (2048, 2048), dtype)
+    multiply = jax.jit(jnp.matmul)
+
+    def run(count):
+        for _ in range(count):
+            y = multiply(x, x)
+        y.block_until_ready()
+
+    run(1)
+    products = 1
+    while worker.seconds(run, products) < 0.2:
+        products *= 2
+    return 2 * 2048**3 * products / statistics.median(worker.seconds(run, products) for _ in "123")
+
+
+if __name__ == "__main__":
+    worker.serve(prepare)

@@ -1,0 +1,97 @@
+"""The networks that `train` and `infer` measure: their names, their configs, their twins in PyTorch."""
+
+import re
+
+from ml_collections import ConfigDict
+
+import models
+from configs import common
+from models import torch_weights
+from training import command
+
+DEFAULT = (
+    "torchvision/alexnet@32x224",
+    "torchvision/vgg11@8x224",
+    "torchvision/googlenet@8x224",
+    "torchvision/resnet18@8x224",
+    "torchvision/resnet50@8x224",
+    "torchvision/resnext50_32x4d@8x224",
+    "torchvision/densenet121@8x224",
+    "timm/mobilenetv1_100@8x224",
+    "torchvision/shufflenet_v2_x1_0@8x224",
+    "akamaster/resnet20@128x32",
+    "akamaster/resnet56@128x32",
+)
+TWINS = (  # that a config may equal
+    *("torchvision/" + name for name in ("alexnet", "googlenet")),
+    *(f"torchvision/vgg{depth}{bn}" for depth in (11, 13, 16, 19) for bn in ("", "_bn")),
+    *(f"torchvision/resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    *(f"torchvision/wide_resnet{depth}_2" for depth in (50, 101)),
+    *(f"torchvision/resnext{name}d" for name in ("50_32x4", "101_32x8", "101_64x4")),
+    *(f"torchvision/densenet{depth}" for depth in (121, 161, 169, 201)),
+    *(f"torchvision/shufflenet_v2_x{scale}" for scale in ("0_5", "1_0", "1_5", "2_0")),
+    *(f"timm/mobilenetv1_{scale}" for scale in ("100", "100h", "125")),
+    "timm/nasnetalarge",
+    *(f"akamaster/resnet{depth}" for depth in (20, 32, 44, 56, 110, 1202)),
+)
+
+
+def parse(text: str, batch: int, size: int | None) -> tuple[str, int, int | None]:
+    """Returns (name, images a batch, pixels a side) of NETWORK or NETWORK@BATCHxSIZE.
+
+    Raises:
+      ValueError: something else stands behind the "@".
+    """
+    name, at, shape = text.partition("@")
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", shape)
+    if at and not found:
+        raise ValueError(f"{text!r}: write NETWORK@BATCHxSIZE, as in akamaster/resnet20@128x32")
+    return (name, int(found[1]), int(found[2])) if found else (name, batch, size)
+
+
+def load(name: str, batch: int, size: int | None, dtype: str) -> ConfigDict:
+    """Returns the config of a network, for `train.build`.
+
+    A file of configs/ keeps its recipe, with what its step computes of the augmentation. A network of
+    PyTorch gets SGD with momentum 0.9 and weight decay, and no augmentation.
+
+    Args:
+      name: `configs/NAME.py`, `configs/NAME.py:ARGUMENT`, or LIBRARY/MODEL of `models.torch_weights`.
+      batch: images.
+      size: pixels a side; None: the config's own, 32 for CIFAR's networks, else 224.
+      dtype: of the computation.
+
+    Raises:
+      ValueError: no such network.
+    """
+    if name.partition(":")[0].endswith(".py"):
+        command.parse(["benchmark.py", f"--config={name}"])
+        config = command.CONFIG.value
+    else:
+        network, fields, _ = torch_weights.describe(name)
+        cifar = fields.get("layout") == "cifar"
+        config = common.cifar10() if cifar else common.get_config()
+        config.model = ConfigDict(fields | {"name": network, "num_classes": 10 if cifar else 1000})
+        config.input.crop, config.input.flip = "center", False
+        config.optimizer.learning_rate = 0.256 / batch  # 0.001 a step
+        config.optimizer.schedule = "constant"
+    config.batch_size = batch
+    config.model.dtype = dtype
+    if size:
+        config.input.image_size = size
+    models.create(**config.model)  # raises where a field is wrong
+    return config
+
+
+def twin(config: ConfigDict) -> str | None:
+    """Returns the LIBRARY/MODEL that is the network of `config`, but for its classes, if any is."""
+    if len(config.input.mean) != 3:
+        return None
+    module = models.create(**config.model)
+    for name in TWINS:
+        network, fields, _ = torch_weights.describe(name)
+        if network == config.model.name:
+            more = {"num_classes": config.model.num_classes, "dtype": config.model.dtype}
+            if models.create(network, **fields, **more) == module:
+                return name
+    return None
