@@ -81,7 +81,7 @@ def measure(args) -> None:
         spec |= {"twin": own, "num_classes": config.model.num_classes}
         specs.append(spec | {"task": args.task, "dtype": args.dtype})
     torch_python = None
-    if "torch" in args.peer:
+    if {"torch", "torch_eager"} & set(args.peer):
         timm = any((spec["twin"] or "").startswith("timm/") for spec in specs)
         torch_python = report.find_torch(
             args.torch_python, ("torch", "torchvision", *(["timm"] if timm else []))
@@ -92,7 +92,7 @@ def measure(args) -> None:
     facts |= {"seconds": args.seconds, "measured": []}
     if hasattr(
         os, "getloadavg"
-    ):  # PyTorch's threads wait for each other: others' load costs it most
+    ):  # others' load costs PyTorch most: its threads wait for each other
         facts["load average before"] = round(os.getloadavg()[0], 2)
     width = max(len(spec["network"]) for spec in specs)
     print(row(HEAD, width), flush=True)
@@ -121,6 +121,7 @@ def measure_network(spec: dict, args, torch_python) -> dict:
         sides[LINEN] = (sys.executable, "jax_worker.py", {"stock": True})
     if torch_python and spec["twin"]:
         sides[EAGER] = (torch_python, "torch_worker.py", {"compiled": False})
+    if torch_python and spec["twin"] and "torch" in args.peer:
         sides[COMPILED] = (torch_python, "torch_worker.py", {"compiled": True})
     found, running = dict(spec), {}
 

@@ -51,8 +51,9 @@ def main():
         sub.add_argument("--image_size", type=positive, help="pixels a side (224; a config's own)")
         types = ("float32", "bfloat16", "float16")
         sub.add_argument("--dtype", choices=types, default="float32", help="(%(default)s)")
-        peers = ("torch", "linen")
-        sub.add_argument("--peer", choices=peers, action="append", default=[], help="beside ours")
+        peers = ("torch", "torch_eager", "linen")
+        which = "beside ours; torch is eager and compiled (a minute or two a network)"
+        sub.add_argument("--peer", choices=peers, action="append", default=[], help=which)
         sub.add_argument("--rounds", type=positive, default=5, help="of each (%(default)s)")
         sub.add_argument("--seconds", type=seconds, default=2.0, help="a round (%(default)s)")
         sub.add_argument("--json", metavar="FILE", help="writes all that was measured")
