@@ -12,26 +12,25 @@ convolution takes one of these forms (`_choose`); every other platform keeps XLA
   stock      XLA's own, forward and for the input; the weight gradient is a matrix product with the
              patches, a few images at a time: those of all would not fit into the cache
 
-Forward and both gradients, in ms of processor time, the least of up to 7 runs, stock and ours in
-turn. Two cores of an AMD EPYC that other work shared, float32, jax 0.10.2, 2026-11-25:
+Forward and both gradients in ms, the least of up to 7 runs, stock and ours in turn. Two cores of an AMD
+EPYC, float32, jax 0.10.2, 2026-11-25:
 
-  kernel, channels, map, batch                 form       stock  ours
-  3x3 depthwise, 256, 28 x 28, 8               depthwise    523    19
-  3x3 depthwise, 512, 14 x 14, 8               depthwise    286     8
-  3x3 depthwise, stride 2, 128, 56 x 56, 8     depthwise    456    12
-  3x3, 128 in 32 groups, 56 x 56, 8            grouped    22151   156
-  3x3, 512 in 32 groups, 14 x 14, 8            grouped     4930    42
-  1x1, 256 to 64, 56 x 56, 8                   pointwise    136    59
-  3x3, 512 to 512, 2 x 2, 64                   patches     3228    74
-  3x3, 512 to 512, 4 x 4, 64                   stock        277   257
-  3x3, 64 to 64, 56 x 56, 8                    stock        134    96
-  3x3, 256 to 256, 14 x 14, 8                  stock         89    90
-  3x3, stride 2, 128 to 128, 56 x 56, 8        stock        147    94
-  3x3, 128 to 32, 32 x 32, 64                  stock       1617   357
-  3x3, 16 to 16, 32 x 32, 128                  stock        121    53
-  3x3, 64 to 64, 8 x 8, 128                    stock         45    42
-  7x7, stride 2, 3 to 64, 224 x 224, 8 (no dx) stock        352    97
-  11x11, stride 4, 3 to 64, 224 x 224, 8 (")   stock         54    55
+  kernel, channels, map, batch              form       stock  ours
+  3x3 depthwise, 256, 28 x 28, 8            depthwise    353     9
+  3x3 depthwise, 512, 14 x 14, 8            depthwise     200     6
+  3x3 depthwise, stride 2, 128, 56 x 56, 8  depthwise     368    10
+  3x3, 512 in 32 groups, 14 x 14, 8         grouped      3287    21
+  1x1, 256 to 64, 56 x 56, 8                pointwise    121    24
+  3x3, 64 to 64, 56 x 56, 8                 winograd     121    73
+  3x3, 128 to 128, 28 x 28, 8               winograd      80    50
+  3x3, 256 to 256, 14 x 14, 8               winograd      57    36
+  3x3, 512 to 512, 7 x 7, 8                 winograd      84    66
+  3x3, 512 to 512, 4 x 4, 64                winograd     146    88
+  3x3, 512 to 512, 2 x 2, 64                winograd    1430    40
+  3x3, 64 to 64, 8 x 8, 128                 winograd      45    28
+  3x3, 128 to 32, 32 x 32, 64               winograd    1479   284
+  3x3, 16 to 16, 32 x 32, 128               stock        150    29
+  3x3, stride 2, 128 to 128, 56 x 56, 8     stock         95    70
 """
 
 from functools import partial
