@@ -210,10 +210,10 @@ def _input_gradient(x, w, dy, geometry):
         one = partial(_input_gradient, geometry=geometry._replace(groups=1))
         blocks = _split(x, w, geometry), _merge(w, geometry), _split(dy, w, geometry)
         return _join(lax.map(lambda block: one(*block), blocks))
-    if form == "winograd" and max(max(geometry.padding)) <= 2:
+    if form == "winograd":
         turned = w[::-1, ::-1].swapaxes(2, 3)
         return winograd.convolve(dy, turned, _turned_padding(x, w, dy, geometry))
-    if form in ("stock", "winograd"):
+    if form == "stock":
         # what `jax.vjp` makes of stock has other dimension numbers, slow in a loop
         return lax.conv_general_dilated(
             dy,

@@ -24,11 +24,11 @@ def convolve(x, w, padding):
     Args:
       x: the images.
       w: the kernel.
-      padding: zeros on the sides of the images, ((top, bottom), (left, right)).
+      padding: zeros on the sides of the images, ((top, bottom), (left, right)); below 0: cut off.
     """
     size = [side + sum(pads) - 2 for side, pads in zip(x.shape[1:3], padding, strict=True)]
     kernels = jnp.asarray(np.kron(G, G), w.dtype) @ w.reshape(9, -1)
-    tiles = _input_tiles(x, padding, size)
+    tiles = _tiles(B.T, x, padding, size)
     *shape, channels = tiles.shape
     y = lax.dot_general(
         tiles.reshape(16, -1, channels),
@@ -36,37 +36,33 @@ def convolve(x, w, padding):
         (((2,), (1,)), ((0,), (0,))),
     )
     y = [_combine(A.T, row) for row in _combine(A.T, y.reshape(*shape, -1))]
-    y = jnp.stack(
-        [jnp.stack(row, 3) for row in y], 2
-    )  # [N, rows of tiles, 2, columns of tiles, 2, F]
-    n, rows, _, columns, _, features = y.shape
+    y = jnp.stack([jnp.stack(row, 3) for row in y], 2)
+    n, rows, _, columns, _, features = y.shape  # rows and columns of tiles of 2 x 2
     return y.reshape(n, 2 * rows, 2 * columns, features)[:, : size[0], : size[1]]
 
 
 def kernel_gradient(x, dy, padding):
     """Returns the gradient [3, 3, C, F] of the kernel, given that of the output, dy [N, h, w, F]."""
     size = dy.shape[1:3]
-    tiles, gradients = _input_tiles(x, padding, size), _tiles(A, dy, size)
+    tiles, gradients = _tiles(B.T, x, padding, size), _tiles(A, dy, ((0, 0), (0, 0)), size)
     tiles, gradients = (a.reshape(16, -1, a.shape[-1]) for a in (tiles, gradients))
     products = lax.dot_general(tiles, gradients, (((1,), (1,)), ((0,), (0,))))
     dw = jnp.asarray(np.kron(G, G).T, dy.dtype) @ products.reshape(16, -1)
     return dw.reshape(3, 3, x.shape[-1], -1)
 
 
-def _input_tiles(x, padding, size):
-    return _tiles(B.T, jnp.pad(x, ((0, 0), *padding, (0, 0))), size)
-
-
-def _tiles(matrix, x, size):
+def _tiles(matrix, x, padding, size):
     """Returns matrix d matrix^T for each tile d of x, [4, 4, N, rows of tiles, columns of tiles, C].
 
-    Tiles begin at every other pixel, as many as `size` outputs need.
+    Tiles begin at every other pixel of x with its padding, as many as `size` outputs need.
     """
     side = matrix.shape[1]
     counts = [-(-n // 2) for n in size]
-    ends = [2 * n - 2 + side for n in counts]
-    pads = [(0, end - n) for end, n in zip(ends, x.shape[1:3], strict=True)]
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    pads = [
+        (before, 2 * n - 2 + side - before - pixels, 0)
+        for n, (before, _), pixels in zip(counts, padding, x.shape[1:3], strict=True)
+    ]
+    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
     rows, columns = ([slice(k, k + 2 * n - 1, 2) for k in range(side)] for n in counts)
     x = jnp.stack(_combine(matrix, [x[:, :, column] for column in columns]))
     return jnp.stack(_combine(matrix, [x[:, :, row] for row in rows]))
