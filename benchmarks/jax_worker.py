@@ -17,7 +17,6 @@ import data
 from training import command, sharding, state, steps
 
 # `models`, and what imports it, is imported where it is used: after `use_stock_operations`.
-SLOW = 20.0  # seconds a step: one warm-up step is enough
 
 
 def use_stock_operations() -> None:
@@ -60,7 +59,7 @@ def prepare(spec):
     task = {"train": train_task, "infer": infer_task}[spec["task"]]
     compile_seconds, run = task(config)
     step_seconds = worker.seconds(run, 1)
-    if step_seconds < SLOW:
+    if step_seconds < worker.SLOW:
         step_seconds = worker.seconds(run, 1)
     return {
         "compile_seconds": compile_seconds,

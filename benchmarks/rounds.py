@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import networks, report
+from benchmarks.worker import SLOW
 
-SLOW = 20.0  # seconds a step: it is timed once
 SLOWER = 0.95  # of the old images/s
 OURS, LINEN, EAGER, COMPILED = "ours", "linen", "torch eager", "torch compiled"
 HEAD = ("network", "batch", "size", OURS, LINEN, EAGER, COMPILED)

@@ -11,6 +11,8 @@ import os
 import sys
 import time
 
+SLOW = 20.0  # seconds a step: it is timed once
+
 
 def serve(prepare) -> None:
     """Answers until stdin ends.

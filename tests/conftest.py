@@ -1,5 +1,6 @@
 """Eight simulated devices, one cache of compiled programs, and ways to run the commands."""
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -17,6 +18,7 @@ os.environ.setdefault(
 USER_ENVIRONMENT = dict(os.environ)
 
 import jax  # noqa: E402 - after the environment is set
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from training import sharding  # noqa: E402
@@ -37,6 +39,18 @@ def command(*arguments, devices: int = 1, env=None):
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
     }
+
+
+# For small programs of which the compilation takes the time.
+compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": "0"})
+
+
+def assert_alike(one, two, tolerance=1e-5):
+    """Compares two sequences of arrays, to a share of the largest value of each."""
+    for a, b in zip(one, two, strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * (1e-3 + np.abs(b).max()))
 
 
 @pytest.fixture

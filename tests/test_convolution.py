@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import assert_alike, compiled
 from jax import lax
 
 from models import convolution as forms
@@ -76,10 +77,6 @@ def case(name):
     )
 
 
-# what takes the time here is the compilation
-compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": "0"})
-
-
 def output_and_gradients(function, x, w):
     y, gradients = jax.vjp(function, x, w)
     return y, *gradients(jnp.sin(y))
@@ -91,13 +88,6 @@ def ours_and_stock(x, w, how):
         compiled(functools.partial(output_and_gradients, functools.partial(function, **how)))(x, w)
         for function in (convolution, lax.conv_general_dilated)
     )
-
-
-def assert_alike(one, two, tolerance=1e-5):
-    for a, b in zip(one, two, strict=True):
-        assert (a.shape, a.dtype) == (b.shape, b.dtype)
-        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * (1e-3 + np.abs(b).max()))
 
 
 @pytest.mark.parametrize("name", CASES)

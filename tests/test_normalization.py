@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_convolution import assert_alike, compiled
+from conftest import assert_alike, compiled
 
 from models.normalization import BatchNorm
 from training import sharding
