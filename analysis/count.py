@@ -45,6 +45,8 @@ def count(module, input_shape: tuple[int, int, int]) -> Count:
     or activation, as the papers count. Activations are the output elements of the same layers, as
     in "Designing Network Design Spaces" (arXiv:2003.13678, section 3).
     """
+    if getattr(module, "scan", False):
+        module = module.clone(scan=False)  # to name each block
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), image)
     jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, x, train=False))(variables, image)

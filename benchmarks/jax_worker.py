@@ -57,12 +57,13 @@ def prepare(spec):
     module, shape = models.create(**config.model), data.input_shape(config.input)
     product = matrix_product(spec["dtype"])
     task = {"train": train_task, "infer": infer_task}[spec["task"]]
-    compile_seconds, run = task(config)
+    compile_seconds, compiled, run = task(config)
     step_seconds = worker.seconds(run, 1)
     if step_seconds < worker.SLOW:
         step_seconds = worker.seconds(run, 1)
     return {
         "compile_seconds": compile_seconds,
+        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
         "step_seconds": step_seconds,
         "platform": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
@@ -72,7 +73,7 @@ def prepare(spec):
 
 
 def train_task(config):
-    """Returns (seconds to compile, run) of the project's compiled training step on one batch."""
+    """Returns (seconds to compile, compiled, run) of the project's compiled training step on one batch."""
     import train
 
     mesh = sharding.make_mesh(jax.devices()[:1])
@@ -92,11 +93,11 @@ def train_task(config):
             now, metrics = compiled(now, *arguments)
         jax.block_until_ready((now, metrics))
 
-    return compile_seconds, run
+    return compile_seconds, compiled, run
 
 
 def infer_task(config):
-    """Returns (seconds to compile, run) of the network on one batch of float images."""
+    """Returns (seconds to compile, compiled, run) of the network on one batch of float images."""
     import models
 
     mesh = sharding.make_mesh(jax.devices()[:1])
@@ -115,7 +116,7 @@ def infer_task(config):
             logits = compiled(variables, images)
         jax.block_until_ready(logits)
 
-    return compile_seconds, run
+    return compile_seconds, compiled, run
 
 
 def compile_now(function, *arguments):

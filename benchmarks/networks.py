@@ -56,7 +56,8 @@ def load(name: str, batch: int, size: int | None, dtype: str) -> ConfigDict:
     PyTorch gets SGD with momentum 0.9 and weight decay, and no augmentation.
 
     Args:
-      name: `configs/NAME.py`, `configs/NAME.py:ARGUMENT`, or LIBRARY/MODEL of `models.torch_weights`.
+      name: `configs/NAME.py`, `configs/NAME.py:ARGUMENT`, or LIBRARY/MODEL of `models.torch_weights`;
+        with "+FIELD" behind it, for example "+scan", this field of the network is True.
       batch: images.
       size: pixels a side; None: the config's own, 32 for CIFAR's networks, else 224.
       dtype: of the computation.
@@ -64,7 +65,8 @@ def load(name: str, batch: int, size: int | None, dtype: str) -> ConfigDict:
     Raises:
       ValueError: no such network.
     """
-    if name.partition(":")[0].endswith(".py"):
+    name, *switches = name.split("+")
+    if is_config(name):
         command.parse(["benchmark.py", f"--config={name}"])
         config = command.CONFIG.value
     else:
@@ -77,10 +79,17 @@ def load(name: str, batch: int, size: int | None, dtype: str) -> ConfigDict:
         config.optimizer.schedule = "constant"
     config.batch_size = batch
     config.model.dtype = dtype
+    with config.model.unlocked():
+        config.model.update(dict.fromkeys(switches, True))
     if size:
         config.input.image_size = size
     models.create(**config.model)  # raises where a field is wrong
     return config
+
+
+def is_config(name: str) -> bool:
+    """Whether the network is named by a file of configs/."""
+    return re.split("[:+]", name)[0].endswith(".py")
 
 
 def twin(config: ConfigDict) -> str | None:

@@ -15,7 +15,7 @@ from benchmarks.worker import SLOW
 SLOWER = 0.95  # of the old images/s
 OURS, LINEN, EAGER, COMPILED = "ours", "linen", "torch eager", "torch compiled"
 HEAD = ("network", "batch", "size", OURS, LINEN, EAGER, COMPILED)
-HEAD += ("ours/torch", "ours/linen", "compile s", "GFLOP/s", "share of a matrix product")
+HEAD += ("ours/torch", "ours/linen", "compile s", "MB", "GFLOP/s", "share of a matrix product")
 
 
 class Worker:
@@ -77,7 +77,7 @@ def measure(args) -> None:
         name, batch, size = networks.parse(text, args.batch, args.image_size)
         config = networks.load(name, batch, size, args.dtype)
         spec = {"network": name, "batch": batch, "size": config.input.image_size}
-        own = name if not name.partition(":")[0].endswith(".py") else networks.twin(config)
+        own = networks.twin(config) if networks.is_config(name) else name.partition("+")[0]
         spec |= {"twin": own, "num_classes": config.model.num_classes}
         specs.append(spec | {"task": args.task, "dtype": args.dtype})
     torch_python = None
@@ -107,7 +107,8 @@ def measure(args) -> None:
         if args.json:
             Path(args.json).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     measured = facts.pop("measured")
-    print("images/s are medians; GFLOP/s are 2 x multiply-adds, for training 3 times those")
+    print("images/s are medians; MB are our step's temporary arrays")
+    print("GFLOP/s are 2 x multiply-adds, for training 3 times those")
     report.describe(facts)
     if old:
         for line in compare(measured, old["measured"]):
@@ -179,6 +180,7 @@ def cells(found: dict) -> list[str]:
         f"{ours / torch:.2f}" if torch else "-",
         f"{ours / linen:.2f}" if linen else "-",
         f"{found[OURS]['compile_seconds']:.1f}",
+        f"{found[OURS]['temporary_bytes'] / 1e6:,.0f}",
         f"{flops / 1e9:,.1f}",
         f"{flops / found[OURS]['matrix_product_flops']:.1%}",
     ]

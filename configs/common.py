@@ -167,6 +167,8 @@ def resnet(depth: int, num_classes: int) -> ConfigDict:
             "shortcut_zeros": "after",
             "bottleneck_stride": "3x3",
             "zero_init_last": False,
+            "scan": False,
+            "remat": False,
             "dtype": "float32",
         }
     )
@@ -185,6 +187,8 @@ def preact_resnet(depth: int, num_classes: int) -> ConfigDict:
             "shortcut": "B",
             "bottleneck_stride": "3x3",
             "first_unit_norm": False,
+            "scan": False,
+            "remat": False,
             "dtype": "float32",
         }
     )
@@ -216,6 +220,7 @@ def densenet(depth: int, num_classes: int) -> ConfigDict:
             "layout": "imagenet",
             "bottleneck": True,
             "dropout": 0.0,
+            "remat": False,
             "dtype": "float32",
         }
     )

@@ -29,5 +29,6 @@ def get_config():
 
     config.model = common.preact_resnet(depth=1001, num_classes=10)
     config.model.layout = "cifar"
+    config.model.scan = True
     config.model.bottleneck_stride = "1x1"  # the authors' code (KaimingHe/resnet-1k-layers)
     return config

@@ -27,5 +27,6 @@ def get_config():
 
     config.model = common.preact_resnet(depth=164, num_classes=10)
     config.model.layout = "cifar"
+    config.model.scan = True
     config.model.bottleneck_stride = "1x1"  # the authors' code (KaimingHe/resnet-1k-layers)
     return config

@@ -28,5 +28,6 @@ def get_config():
 
     config.model = common.resnet(depth=110, num_classes=10)
     config.model.layout = "cifar"
+    config.model.scan = True
     config.model.shortcut = "A"
     return config

@@ -19,6 +19,7 @@ _NOT_ARCHITECTURES = {
     "layers",
     "normalization",
     "pooling",
+    "stages",
     "torch_files",
     "torch_weights",
     "winograd",

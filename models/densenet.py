@@ -21,7 +21,7 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers, pooling
+from models import layers, pooling, stages
 
 BLOCKS = {
     121: (6, 12, 24, 16),
@@ -80,6 +80,7 @@ class Model(nn.Module):
     layout: str = "imagenet"  # "cifar": section 3, three blocks
     bottleneck: bool = True  # and compression: "BC"; False: CIFAR only
     dropout: float = 0.0  # 0.2 on CIFAR without augmentation
+    remat: bool = False  # less memory, more time, see stages.call (arXiv:1707.06990)
     dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
 
     @nn.compact
@@ -97,7 +98,8 @@ class Model(nn.Module):
         self.sow("intermediates", "stem", x)
         for block, dense_layers in enumerate(blocks, 1):
             for _ in range(dense_layers):
-                x = DenseLayer(self.growth_rate, self.bottleneck, conv, norm, drop)(x)
+                layer = DenseLayer(self.growth_rate, self.bottleneck, conv, norm, drop)
+                x = stages.call(layer, x, remat=self.remat)
             self.sow("intermediates", f"block{block}", x)
             if block < len(blocks):
                 features = x.shape[-1] // 2 if self.bottleneck else x.shape[-1]

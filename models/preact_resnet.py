@@ -21,7 +21,7 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers, pooling
+from models import layers, pooling, stages
 
 STAGES = {
     18: (2, 2, 2, 2),
@@ -104,12 +104,14 @@ class Model(nn.Module):
     shortcut: str = "B"  # where the shape changes: "B", a 1x1 convolution; "A", zeros
     bottleneck_stride: str = "3x3"  # fb.resnet.torch; "1x1": the authors' code
     first_unit_norm: bool = False  # the first unit has its own BN and ReLU
+    scan: bool = False  # the units of a stage are compiled once, see stages.chain
+    remat: bool = False  # less memory, more time, see stages.chain
     dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
 
     @nn.compact
     def __call__(self, x, train: bool = False):
         """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
-        stages = blocks_per_stage(self.layout, self.depth, self.block)
+        depths = blocks_per_stage(self.layout, self.depth, self.block)
         layers.one_of("order", self.order, ORDERS)
         layers.one_of("shortcut", self.shortcut, ("A", "B"))
         layers.one_of("bottleneck_stride", self.bottleneck_stride, ("1x1", "3x3"))
@@ -125,12 +127,15 @@ class Model(nn.Module):
             width = 16
             x = layers.relu(norm()(conv(width, 3)(x)))
         self.sow("intermediates", "stem", x)
-        for stage, units in enumerate(stages):
-            for i in range(units):
-                x = unit(
+        for stage, units in enumerate(depths):
+            made = [
+                unit(
                     self.convolutions(width * 2**stage, 2 if stage > 0 and i == 0 else 1),
                     first=stage == 0 and i == 0 and not self.first_unit_norm,
-                )(x)
+                )
+                for i in range(units)
+            ]
+            x = stages.chain(made, x, scan=self.scan, remat=self.remat)
             self.sow("intermediates", f"stage{stage + 1}", x)
         if self.order == "full_preactivation":
             x = norm()(x)

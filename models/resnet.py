@@ -24,7 +24,7 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers, pooling
+from models import layers, pooling, stages
 
 STAGES = {
     18: (2, 2, 2, 2),
@@ -119,12 +119,14 @@ class Model(nn.Module):
     shortcut_zeros: str = "after"  # where A pads the channels; "around": as in Idelbayev's weights
     bottleneck_stride: str = "3x3"  # v1.5; "1x1": the paper's
     zero_init_last: bool = False  # never on plain networks, which would output zero
+    scan: bool = False  # the blocks of a stage are compiled once, see stages.chain
+    remat: bool = False  # less memory, more time, see stages.chain
     dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
 
     @nn.compact
     def __call__(self, x, train: bool = False):
         """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
-        stages = blocks_per_stage(self.layout, self.depth)
+        depths = blocks_per_stage(self.layout, self.depth)
         layers.one_of("shortcut", self.shortcut, ("A", "B", "C"))
         layers.one_of("shortcut_zeros", self.shortcut_zeros, ("after", "around"))
         layers.one_of("bottleneck_stride", self.bottleneck_stride, ("1x1", "3x3"))
@@ -157,9 +159,10 @@ class Model(nn.Module):
             width = 16
             x = layers.relu(norm()(conv(width, 3)(x)))
         self.sow("intermediates", "stem", x)
-        for stage, blocks in enumerate(stages):
-            for i in range(blocks):
-                x = block(width * 2**stage, stride=2 if stage > 0 and i == 0 else 1)(x)
+        for stage, blocks in enumerate(depths):
+            strides = (2 if stage > 0 else 1, *(1,) * (blocks - 1))
+            made = [block(width * 2**stage, stride=stride) for stride in strides]
+            x = stages.chain(made, x, scan=self.scan, remat=self.remat)
             self.sow("intermediates", f"stage{stage + 1}", x)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype)(x)

@@ -24,6 +24,7 @@ Examples:
   python scripts/benchmark.py train torchvision/resnet50 akamaster/resnet20@128x32 --peer=torch
   python scripts/benchmark.py train configs/small.py:resnet --batch=32 --json=new.json --compare=old.json
   python scripts/benchmark.py infer timm/mobilenetv1_100 --dtype=bfloat16 --peer=torch --peer=linen
+  python scripts/benchmark.py train akamaster/resnet110@64x32 akamaster/resnet110+scan+remat@64x32
   python scripts/benchmark.py input
   python scripts/benchmark.py input --rounds=5 --torch_python=PATH/bin/python
   python scripts/benchmark.py loop --steps=600

@@ -1,0 +1,83 @@
+"""A stage answers and learns alike as blocks one by one, as a loop, and with rematerialisation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import analysis
+import models
+
+NETWORKS = {
+    "resnet": {"depth": 20, "layout": "cifar"},
+    "preact_resnet": {"depth": 20, "layout": "cifar"},
+    "densenet": {"depth": 10, "layout": "cifar", "bottleneck": False, "dropout": 0.2},
+}
+CASES = [
+    ("resnet", ("scan",)),
+    ("preact_resnet", ("scan", "remat")),
+    ("densenet", ("remat",)),
+]
+
+
+@pytest.mark.parametrize("name, switches", CASES)
+def test_the_switches_change_no_result(name, switches):
+    plain, switched = learn(name), learn(name, **dict.fromkeys(switches, True))
+    assert jax.tree.structure(plain) == jax.tree.structure(switched)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(switched), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * (1 + np.abs(a).max()))
+
+
+def learn(name, **fields):
+    """Returns the logits of evaluation, and a step's loss, BatchNorm statistics and gradients."""
+    module = models.create(name, num_classes=10, **NETWORKS[name], **fields)
+    images = jax.random.normal(jax.random.key(1), (4, 16, 16, 3))
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), images))
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(lambda s: random.uniform(0.1, 0.3, s.shape).astype("f"), shapes)
+    variables["params"] = jax.tree.map(lambda w: w - 0.2, variables["params"])
+
+    def loss(params):
+        logits, updates = module.apply(
+            {**variables, "params": params},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(3)},
+        )
+        return optax.softmax_cross_entropy_with_integer_labels(
+            logits, jnp.arange(4)
+        ).mean(), updates
+
+    learned = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+    return jax.jit(module.apply)(variables, images), learned
+
+
+def test_the_alike_blocks_start_from_weights_of_their_own():
+    module = models.create("resnet", num_classes=10, depth=26, layout="cifar")
+    image = jnp.zeros((1, 32, 32, 3))
+    params = jax.jit(lambda key: module.init(key, image))(jax.random.key(0))["params"]
+    kernels = [params[f"BasicBlock_{i}"]["Conv_1"]["kernel"] for i in range(4)]
+    for i, kernel in enumerate(kernels):
+        assert np.std(kernel) == pytest.approx((2 / (9 * 16)) ** 0.5, rel=0.1)
+        assert all(np.abs(kernel - other).max() > 0.1 for other in kernels[:i])
+
+
+def test_a_loop_is_traced_once():
+    def equations(**fields):
+        module = models.create("resnet", num_classes=10, depth=56, layout="cifar", **fields)
+        image = jnp.zeros((1, 32, 32, 3))
+        variables = jax.eval_shape(lambda: module.init(jax.random.key(0), image))
+        return str(jax.make_jaxpr(module.apply)(variables, image)).count("conv_general_dilated[")
+
+    assert equations(scan=True) < equations() / 3
+
+
+def test_a_loop_is_counted_block_by_block():
+    network = {"num_classes": 10, "depth": 26, "layout": "cifar"}
+    plain, loop = (
+        analysis.count(models.create("resnet", **network, scan=scan), (32, 32, 3))
+        for scan in (False, True)
+    )
+    assert plain == loop
