@@ -57,13 +57,13 @@ def load(name: str, batch: int, size: int | None, dtype: str) -> ConfigDict:
 
     Args:
       name: `configs/NAME.py`, `configs/NAME.py:ARGUMENT`, or LIBRARY/MODEL of `models.torch_weights`;
-        with "+FIELD" behind it, for example "+scan", this field of the network is True.
+        with "+FIELD" behind it, for example "+scan", this switch of the network is on.
       batch: images.
       size: pixels a side; None: the config's own, 32 for CIFAR's networks, else 224.
       dtype: of the computation.
 
     Raises:
-      ValueError: no such network.
+      ValueError: no such network, or it has no such switch.
     """
     name, *switches = name.split("+")
     if is_config(name):
@@ -79,11 +79,14 @@ def load(name: str, batch: int, size: int | None, dtype: str) -> ConfigDict:
         config.optimizer.schedule = "constant"
     config.batch_size = batch
     config.model.dtype = dtype
-    with config.model.unlocked():
-        config.model.update(dict.fromkeys(switches, True))
     if size:
         config.input.image_size = size
-    models.create(**config.model)  # raises where a field is wrong
+    with config.model.unlocked():
+        config.model.update(dict.fromkeys(switches, True))
+    module = models.create(**config.model)  # raises where a field is wrong
+    for switch in switches:
+        if not isinstance(getattr(type(module), switch, None), bool):  # its default
+            raise ValueError(f"+{switch}: model.{switch} is not a switch, true or false")
     return config
 
 
@@ -93,14 +96,18 @@ def is_config(name: str) -> bool:
 
 
 def twin(config: ConfigDict) -> str | None:
-    """Returns the LIBRARY/MODEL that is the network of `config`, but for its classes, if any is."""
+    """Returns the LIBRARY/MODEL that is the network of `config`, if any is.
+
+    Its classes may be others, and it may run its blocks in another way.
+    """
     if len(config.input.mean) != 3:
         return None
     module = models.create(**config.model)
     for name in TWINS:
         network, fields, _ = torch_weights.describe(name)
         if network == config.model.name:
-            more = {"num_classes": config.model.num_classes, "dtype": config.model.dtype}
+            free = ("num_classes", "dtype", "scan", "remat")
+            more = {field: config.model[field] for field in free if field in config.model}
             if models.create(network, **fields, **more) == module:
                 return name
     return None

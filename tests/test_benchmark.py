@@ -36,6 +36,16 @@ def test_a_network_is_a_config_or_one_of_pytorchs():
         networks.load(*networks.parse(text, 8, None), "float32")
 
 
+def test_a_switch_behind_the_name_is_turned_on():
+    config = networks.load("configs/resnet50.py+scan+remat", 8, None, "float32")
+    assert (config.model.scan, config.model.remat) == (True, True)
+    assert networks.twin(config) == "torchvision/resnet50"  # the same network, run in another way
+    assert networks.load("akamaster/resnet20+remat", 8, None, "float32").model.remat is True
+    for wrong in ("depth", "num_classes"):
+        with pytest.raises(ValueError, match=f"{wrong} is not a switch"):
+            networks.load(f"akamaster/resnet20+{wrong}", 8, None, "float32")
+
+
 @pytest.mark.parametrize("name", ["torchvision/resnet19", "configs/nothing.py", "vgg"])
 def test_an_unknown_network_gets_one_line(name):
     with pytest.raises(ValueError, match="known: |there is no config") as caught:

@@ -65,13 +65,13 @@ def test_the_alike_blocks_start_from_weights_of_their_own():
 
 
 def test_a_loop_is_traced_once():
-    def equations(**fields):
+    def convolutions(**fields):
         module = models.create("resnet", num_classes=10, depth=56, layout="cifar", **fields)
         image = jnp.zeros((1, 32, 32, 3))
         variables = jax.eval_shape(lambda: module.init(jax.random.key(0), image))
         return str(jax.make_jaxpr(module.apply)(variables, image)).count("conv_general_dilated[")
 
-    assert equations(scan=True) < equations() / 3
+    assert convolutions(scan=True) < convolutions() / 3
 
 
 def test_a_loop_is_counted_block_by_block():
