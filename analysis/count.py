@@ -45,8 +45,8 @@ def count(module, input_shape: tuple[int, int, int]) -> Count:
     or activation, as the papers count. Activations are the output elements of the same layers, as
     in "Designing Network Design Spaces" (arXiv:2003.13678, section 3).
     """
-    if getattr(module, "scan", False):
-        module = module.clone(scan=False)  # to name each block
+    if hasattr(module, "scan"):
+        module = module.clone(scan=True)  # traces the alike blocks of a stage once
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), image)
     jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, x, train=False))(variables, image)
@@ -78,12 +78,24 @@ def _products(jaxpr, outer: str):
             yield _layer(scope), outputs * inner, outputs
         elif eqn.params.get("branches_platforms"):  # one computation, a form for each platform
             yield from _products(eqn.params["branches"][-1].jaxpr, scope)  # the default
+        elif eqn.primitive.name == "scan":  # alike blocks, see models/stages.py
+            block = list(_products(eqn.params["jaxpr"].jaxpr, scope))
+            for i in range(eqn.params["length"]):
+                for path, macs, outputs in block:
+                    yield _next_block(path, i), macs, outputs
         else:
             for value in eqn.params.values():
                 for inner in value if isinstance(value, (tuple, list)) else (value,):
                     inner = getattr(inner, "jaxpr", inner)
                     if hasattr(inner, "eqns"):
                         yield from _products(inner, scope)
+
+
+def _next_block(path: str, i: int) -> str:
+    """Returns the same layer of the i-th block after, "BasicBlock_3/Conv_0" of "BasicBlock_1/Conv_0"."""
+    block, _, layer = path.partition("/")
+    name, _, number = block.rpartition("_")
+    return f"{name}_{int(number) + i}/{layer}"
 
 
 def _layer(scope: str) -> str:

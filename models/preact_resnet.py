@@ -79,6 +79,7 @@ class Unit(nn.Module):
             y = self.norm()(y)
         return layers.relu(y) if self.order in ("original", "bn_after_addition") else y
 
+    @nn.nowrap
     def shortcut(self, x, features, stride):
         if self.option == "A":
             x = x[:, ::stride, ::stride]
