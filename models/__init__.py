@@ -16,6 +16,7 @@ from models import layers
 
 _NOT_ARCHITECTURES = {
     "convolution",
+    "fusion",
     "layers",
     "normalization",
     "pooling",

@@ -22,6 +22,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models import layers, pooling, stages
+from models.fusion import materialize
 
 BLOCKS = {
     121: (6, 12, 24, 16),
@@ -50,7 +51,7 @@ class DenseLayer(nn.Module):
         if self.bottleneck:
             y = self.drop()(self.conv(4 * self.growth_rate, 1)(layers.relu(self.norm()(y))))
         y = self.drop()(self.conv(self.growth_rate, 3)(layers.relu(self.norm()(y))))
-        return jnp.concatenate([x, y], axis=-1)
+        return materialize(jnp.concatenate([x, y], axis=-1))
 
 
 class Transition(nn.Module):

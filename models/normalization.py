@@ -61,10 +61,13 @@ def _backward(epsilon, dtype, saved, gradients):
     dy = gradients[0].astype(jnp.float32)  # the running statistics are not differentiated
     axes = tuple(range(x.ndim - 1))
     images = x.size // x.shape[-1]
-    centred = x.astype(jnp.float32) - mean
+    wide = x.astype(jnp.float32)
     d_bias = jnp.sum(dy, axes)
-    d_scale = jnp.sum(dy * centred, axes) * inverse
-    dx = (dy - d_bias / images - centred * (inverse * d_scale / images)) * (scale * inverse)
+    d_scale = (jnp.sum(dy * wide, axes) - mean * d_bias) * inverse
+    # dy - mean of dy - normalised x * mean of (dy * normalised x), times the slope; as one line a x + b
+    slope = scale * inverse
+    bend = slope * inverse * d_scale / images
+    dx = dy * slope - wide * bend + (mean * bend - slope * d_bias / images)
     return dx.astype(x.dtype), d_scale, d_bias
 
 

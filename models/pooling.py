@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from models.fusion import materialize
+
 
 class Window(NamedTuple):
     """What a window sees; each field has a value for the rows and one for the columns."""
@@ -134,9 +136,7 @@ def _sum_over_windows(share, shape, arrays, window):
     axes = [_phases(axis, shape, arrays[0].shape, window) for axis in (0, 1)]
     (rows, pad_rows), (columns, pad_columns) = axes
     arrays = [jnp.pad(a, ((0, 0), pad_rows, pad_columns, (0, 0))) for a in arrays]
-    arrays = lax.optimization_barrier(
-        arrays
-    )  # slices of a padded array are faster than padded slices
+    arrays = [materialize(a) for a in arrays]  # each is used at several places
 
     def total(row_places, column_places):
         shares = [

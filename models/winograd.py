@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from models.fusion import materialize
+
 B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
@@ -62,7 +64,7 @@ def _tiles(matrix, x, padding, size):
         (before, 2 * n - 2 + side - before - pixels, 0)
         for n, (before, _), pixels in zip(counts, padding, x.shape[1:3], strict=True)
     ]
-    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
+    x = materialize(lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *pads, (0, 0, 0))))
     rows, columns = ([slice(k, k + 2 * n - 1, 2) for k in range(side)] for n in counts)
     x = jnp.stack(_combine(matrix, [x[:, :, column] for column in columns]))
     return jnp.stack(_combine(matrix, [x[:, :, row] for row in rows]))
