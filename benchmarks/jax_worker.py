@@ -9,12 +9,11 @@ import types
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import worker
 
 import data
-from training import command, sharding, state, steps
+from training import command, sharding, state
 
 # `models`, and what imports it, is imported where it is used: after `use_stock_operations`.
 
@@ -28,6 +27,7 @@ def use_stock_operations() -> None:
         "convolution": {"convolution": jax.lax.conv_general_dilated},
         "pooling": {"max_pool": nn.max_pool, "avg_pool": nn.avg_pool},
         "normalization": {"BatchNorm": nn.BatchNorm},
+        "fusion": {"materialize": lambda x: x},
     }
     assert "models" not in sys.modules
     for name, operations in stock.items():
@@ -46,6 +46,7 @@ def prepare(spec):
     """Returns (facts, run), as `worker.serve` wants it, of the network and step that `spec` names."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # peers share the device
     command.keep_memory()  # as train.py does
+    sharding.several_cpu_devices()
     if spec["stock"]:
         use_stock_operations()
     import analysis
@@ -56,8 +57,11 @@ def prepare(spec):
     config = networks.load(spec["network"], spec["batch"], spec["size"], spec["dtype"])
     module, shape = models.create(**config.model), data.input_shape(config.input)
     product = matrix_product(spec["dtype"])
+    mesh = sharding.make_mesh(jax.devices()[: spec["devices"]])
+    if mesh.size < spec["devices"]:
+        raise ValueError(f"--devices={spec['devices']}: there are {mesh.size}")
     task = {"train": train_task, "infer": infer_task}[spec["task"]]
-    compile_seconds, compiled, run = task(config)
+    compile_seconds, compiled, run = task(config, mesh)
     step_seconds = worker.seconds(run, 1)
     if step_seconds < worker.SLOW:
         step_seconds = worker.seconds(run, 1)
@@ -72,19 +76,11 @@ def prepare(spec):
     }, run
 
 
-def train_task(config):
+def train_task(config, mesh):
     """Returns (seconds to compile, compiled, run) of the project's compiled training step on one batch."""
-    import train
+    from benchmarks import networks
 
-    mesh = sharding.make_mesh(jax.devices()[:1])
-    _, now, step, _ = train.build(config, mesh, total_steps=1000, steps_per_epoch=100.0)
-    rng, batch = np.random.default_rng(0), config.batch_size
-    images = rng.integers(0, 256, (batch, *data.input_shape(config.input)), np.uint8)
-    labels = rng.integers(0, config.model.num_classes, batch, np.int32)
-    arguments = (
-        sharding.to_global({"image": images, "label": labels}, mesh),
-        steps.make_key(0, mesh),
-    )
+    now, step, arguments = networks.training(config, mesh)
     compile_seconds, compiled = compile_now(step, now, *arguments)
 
     def run(count):
@@ -96,15 +92,15 @@ def train_task(config):
     return compile_seconds, compiled, run
 
 
-def infer_task(config):
+def infer_task(config, mesh):
     """Returns (seconds to compile, compiled, run) of the network on one batch of float images."""
     import models
 
-    mesh = sharding.make_mesh(jax.devices()[:1])
     module, shape = models.create(**config.model), data.input_shape(config.input)
     made = state.create(module, optax.identity(), shape, 0, sharding.replicated(mesh))
     variables = {"params": made.params, "batch_stats": made.batch_stats}
     images = jax.random.normal(jax.random.key(0), (config.batch_size, *shape))
+    images = jax.device_put(images, sharding.split_batch(mesh))
 
     def apply(variables, images):
         return module.apply(variables, images, train=False)

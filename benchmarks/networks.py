@@ -2,12 +2,14 @@
 
 import re
 
+import numpy as np
 from ml_collections import ConfigDict
 
+import data
 import models
 from configs import common
 from models import torch_weights
-from training import command
+from training import command, sharding, steps
 
 DEFAULT = (
     "torchvision/alexnet@32x224",
@@ -111,3 +113,15 @@ def twin(config: ConfigDict) -> str | None:
             if models.create(network, **fields, **more) == module:
                 return name
     return None
+
+
+def training(config: ConfigDict, mesh):
+    """Returns (state, training step, (batch, key)); the batch is noise and lies on the devices."""
+    import train
+
+    _, state, step, _ = train.build(config, mesh, total_steps=1000, steps_per_epoch=100.0)
+    rng, shape = np.random.default_rng(0), data.input_shape(config.input)
+    images = rng.integers(0, 256, (config.batch_size, *shape), np.uint8)
+    labels = rng.integers(0, config.model.num_classes, config.batch_size, np.int32)
+    batch = sharding.to_global({"image": images, "label": labels}, mesh)
+    return state, step, (batch, steps.make_key(0, mesh))

@@ -79,7 +79,8 @@ def measure(args) -> None:
         spec = {"network": name, "batch": batch, "size": config.input.image_size}
         own = networks.twin(config) if networks.is_config(name) else name.partition("+")[0]
         spec |= {"twin": own, "num_classes": config.model.num_classes}
-        specs.append(spec | {"task": args.task, "dtype": args.dtype})
+        more = {"task": args.task, "dtype": args.dtype, "devices": args.devices}
+        specs.append(spec | more)
     torch_python = None
     if {"torch", "torch_eager"} & set(args.peer):
         timm = any((spec["twin"] or "").startswith("timm/") for spec in specs)
@@ -89,7 +90,7 @@ def measure(args) -> None:
 
     facts = report.facts("jax", "jaxlib", "flax", "optax")
     facts |= {"task": args.task, "dtype": args.dtype, "rounds": args.rounds}
-    facts |= {"seconds": args.seconds, "measured": []}
+    facts |= {"seconds": args.seconds, "devices": args.devices, "measured": []}
     if hasattr(
         os, "getloadavg"
     ):  # others' load costs PyTorch most: its threads wait for each other
@@ -111,6 +112,8 @@ def measure(args) -> None:
     print("GFLOP/s are 2 x multiply-adds, for training 3 times those")
     report.describe(facts)
     if old:
+        if old.get("machine") != facts["machine"]:
+            print(f"another machine: {args.compare} was measured on {old.get('machine')}")
         for line in compare(measured, old["measured"]):
             print(line)
 

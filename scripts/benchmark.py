@@ -1,4 +1,4 @@
-"""Measures networks, the input pipeline and the training loop, each beside what it is held against.
+"""Measures networks, the input pipeline, the training loop, starts and checkpoints.
 
 train: images/s of the compiled training step (augmentation in the step, forward, backward, SGD) on a
   batch that lies on the device. infer: the same of a network's answers. NETWORK is a config or
@@ -15,6 +15,11 @@ loop: time a step of the training loop, with its logs, beside the compiled step 
   that lies on the device: ResNet-20 of configs/cifar10.py, images in memory. Wanted: at most 3 %
   more.
 
+start: seconds of train.py --help, and of each phase before a run's first step (imports, counting,
+  initialisation, tracing, compilation, the step), with an empty and with a filled compilation cache.
+save: milliseconds that a checkpoint takes from the loop: until save() returns, the slowest step while
+  it is written, and all in all what --steps steps with a save take more than without.
+
 Of input and loop, the two take turns, medians count, the last line on stdout is the figure, and the
 exit status is 1 where it is not what is wanted. Where PyTorch is not installed, it is put into an
 environment of its own, in ~/.cache.
@@ -28,6 +33,9 @@ Examples:
   python scripts/benchmark.py input
   python scripts/benchmark.py input --rounds=5 --torch_python=PATH/bin/python
   python scripts/benchmark.py loop --steps=600
+  python scripts/benchmark.py start configs/resnet50.py@8x224
+  python scripts/benchmark.py save torchvision/vgg16@8x224
+  JAX_NUM_CPU_DEVICES=4 python scripts/benchmark.py train akamaster/resnet20@128x32 --devices=4
 """
 
 import argparse
@@ -44,12 +52,14 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="{train,infer,input,loop}")
+    commands = parser.add_subparsers(required=True, metavar="{train,infer,input,loop,start,save}")
     for task, what in (("train", "training steps"), ("infer", "answers")):
         sub = commands.add_parser(task, help=f"networks: their {what}")
         sub.add_argument("networks", nargs="*", metavar="NETWORK", help="NAME or NAME@BATCHxSIZE")
         sub.add_argument("--batch", type=positive, default=8, help="images (%(default)s)")
         sub.add_argument("--image_size", type=positive, help="pixels a side (224; a config's own)")
+        share = "that share a batch, of ours (%(default)s)"
+        sub.add_argument("--devices", type=positive, default=1, help=share)
         types = ("float32", "bfloat16", "float16")
         sub.add_argument("--dtype", choices=types, default="float32", help="(%(default)s)")
         peers = ("torch", "torch_eager", "linen")
@@ -65,11 +75,19 @@ def main():
     sub.add_argument("--images", type=positive, default=2048 * CORES, help="a round (%(default)s)")
     sub.add_argument("--torch_python", help="a Python that has torch and torchvision")
     sub.add_argument("--rounds", type=positive, default=3, help="of each (%(default)s)")
+    sub.add_argument("--threads", type=positive, default=CORES, help="or processes (%(default)s)")
     sub.set_defaults(run="pipelines.measure_input")
     sub = commands.add_parser("loop", help="the training loop beside the compiled step alone")
     sub.add_argument("--steps", type=positive, default=300, help="a round (%(default)s)")
     sub.add_argument("--rounds", type=positive, default=3, help="of each (%(default)s)")
     sub.set_defaults(run="pipelines.measure_loop")
+    for what, help_text in (("start", "what comes before the first step"), ("save", "checkpoints")):
+        sub = commands.add_parser(what, help=help_text)
+        sub.add_argument("networks", nargs="*", metavar="NETWORK", help="NAME or NAME@BATCHxSIZE")
+        sub.add_argument("--rounds", type=positive, default=3, help="of each (%(default)s)")
+        if what == "save":
+            sub.add_argument("--steps", type=positive, default=8, help="a round (%(default)s)")
+        sub.set_defaults(run=f"costs.measure_{what}")
     args = parser.parse_args()
     module, function = args.run.split(".")
     try:
