@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +24,11 @@ SAVES = ("akamaster/resnet20@128x32", "torchvision/resnet50@8x224", "torchvision
 
 def measure_start(args):
     describe(facts("jax", "jaxlib", "flax", "orbax-checkpoint", "grain"))
-    rounds = [_seconds(PROJECT / "train.py", "--help") for _ in range(args.rounds)]
+    rounds = []
+    for _ in range(args.rounds):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, PROJECT / "train.py", "--help"], capture_output=True)
+        rounds.append(time.perf_counter() - start)
     print(f"train.py --help: {statistics.median(rounds):.1f} s (median of {args.rounds})")
     texts = args.networks or STARTS
     width = max(map(len, texts))
@@ -43,12 +48,6 @@ def measure_start(args):
             medians = (statistics.median(x[phase] for x in rounds) for phase in phases)
             cells = (f"{x:10.1f}" for x in medians)
             print(text.ljust(width), state.ljust(6), *cells, flush=True)
-
-
-def _seconds(*command) -> float:
-    start = time.perf_counter()
-    output(sys.executable, *command)
-    return time.perf_counter() - start
 
 
 def measure_save(args):
@@ -71,9 +70,11 @@ def save_rounds(config, rounds: int, count: int) -> tuple[float, ...]:
     it, the call, and the wait for its end took more than the steps without.
     """
     import jax
+    from absl import logging
 
     from training import checkpoints, command, sharding
 
+    logging.set_verbosity(logging.ERROR)  # as train.py does
     command.keep_memory()
     state, step, arguments = networks.training(config, sharding.make_mesh(jax.devices()[:1]))
 
