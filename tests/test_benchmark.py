@@ -98,3 +98,27 @@ def test_a_network_that_fails_gets_one_line():
     done = subprocess.run(**command(SCRIPT, "infer", "configs/alexnet.py@1x8", "--rounds=1"))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "benchmark.py: configs/alexnet.py failed: " in done.stderr
+
+
+def test_start_and_save_print_a_row_for_each_network():
+    network = "configs/digits.py@8x8"
+    done = subprocess.run(**command(SCRIPT, "start", network, "--rounds=1"))
+    assert done.returncode == 0, done.stderr
+    empty, filled = (line.split() for line in done.stdout.splitlines() if network in line)
+    assert empty[1] == "empty" and filled[1] == "filled"
+    compile_seconds = [float(cells[-3]) for cells in (empty, filled)]
+    assert compile_seconds[1] < compile_seconds[0]  # it comes from the cache
+
+    done = subprocess.run(**command(SCRIPT, "save", network, "--rounds=1", "--steps=1"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split()[0] == network
+
+
+def test_a_batch_is_shared_by_as_many_devices_as_there_are():
+    network = "configs/digits.py@8x8"
+    flags = ("--devices=2", "--rounds=1", "--seconds=0.1")
+    done = subprocess.run(**command(SCRIPT, "train", network, *flags, devices=2))
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run(**command(SCRIPT, "infer", network, *flags, devices=1))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("--devices=2: there are 1")
