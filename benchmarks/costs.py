@@ -19,7 +19,7 @@ STARTS = (
     "akamaster/resnet110@8x32",
     "akamaster/resnet110+scan@8x32",
 )
-SAVES = ("akamaster/resnet20@128x32", "torchvision/resnet50@8x224", "torchvision/vgg11@8x224")
+SAVES = ("akamaster/resnet20@128x32", "torchvision/resnet50@8x224")
 
 
 def measure_start(args):
