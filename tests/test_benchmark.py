@@ -104,7 +104,7 @@ def test_start_and_save_print_a_row_for_each_network():
     network = "configs/digits.py@8x8"
     done = subprocess.run(**command(SCRIPT, "start", network, "--rounds=1"))
     assert done.returncode == 0, done.stderr
-    empty, filled = (line.split() for line in done.stdout.splitlines() if network in line)
+    empty, filled = (line.split() for line in done.stdout.splitlines() if line.startswith(network))
     assert empty[1] == "empty" and filled[1] == "filled"
     compile_seconds = [float(cells[-3]) for cells in (empty, filled)]
     assert compile_seconds[1] < compile_seconds[0]  # it comes from the cache

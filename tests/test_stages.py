@@ -77,10 +77,11 @@ def test_a_loop_is_traced_once():
     assert convolutions(scan=True) < convolutions() / 3
 
 
-@pytest.mark.parametrize("name, depth", [("resnet", 26), ("preact_resnet", 26)])
-def test_a_loop_is_counted_block_by_block(name, depth):
+@pytest.mark.parametrize("name, more", [("resnet", {}), ("preact_resnet", {"block": "basic"})])
+def test_a_loop_is_counted_block_by_block(name, more):
     """Against the network without loop, its kernels and the maps of its stages."""
-    module = models.create(name, num_classes=10, depth=depth, layout="cifar", shortcut="A")
+    fields = {"depth": 26, "layout": "cifar", "shortcut": "A"} | more
+    module = models.create(name, num_classes=10, **fields)
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)
     kernels = {
