@@ -6,7 +6,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+
+from absl import logging
 
 from benchmarks import networks, start_round
 from benchmarks.report import describe, facts, output
@@ -23,25 +26,24 @@ SAVES = ("akamaster/resnet20@128x32", "torchvision/resnet50@8x224")
 
 
 def measure_start(args):
-    describe(facts("jax", "jaxlib", "flax", "orbax-checkpoint", "grain"))
-    rounds = []
-    for _ in range(args.rounds):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, PROJECT / "train.py", "--help"], capture_output=True)
-        rounds.append(time.perf_counter() - start)
-    print(f"train.py --help: {statistics.median(rounds):.1f} s (median of {args.rounds})")
     texts = args.networks or STARTS
+    for text in texts:  # a mistake is told before anything is measured
+        load(text)
+    describe(facts("jax", "jaxlib", "flax", "orbax-checkpoint", "grain"))
+    show_help = partial(
+        subprocess.run, [sys.executable, PROJECT / "train.py", "--help"], capture_output=True
+    )
+    seconds = statistics.median(timed(show_help) for _ in range(args.rounds))
+    print(f"train.py --help: {seconds:.1f} s (median of {args.rounds})")
     width = max(map(len, texts))
     phases = ("import", "count", "initialise", "trace", "compile", "step", "total")
     print("seconds".ljust(width), "cache ", *(phase.rjust(10) for phase in phases))
     for text in texts:
-        name, batch, _ = networks.parse(text, 8, None)
-        networks.load(name, batch, None, "float32")  # a mistake is told before the first start
         found = {"empty": [], "filled": []}
         for _ in range(args.rounds):
             with tempfile.TemporaryDirectory() as cache:
                 for state in found.values():
-                    line = output(sys.executable, start_round.__file__, name, batch, cache)
+                    line = output(sys.executable, start_round.__file__, text, cache)
                     seconds = json.loads(line.splitlines()[-1])
                     state.append(seconds | {"total": sum(seconds.values())})
         for state, rounds in found.items():
@@ -51,13 +53,16 @@ def measure_start(args):
 
 
 def measure_save(args):
+    from training import command
+
+    logging.set_verbosity(logging.ERROR)  # this and the next as train.py does
+    command.keep_memory()
+    configs = {text: load(text) for text in args.networks or SAVES}
     describe(facts("jax", "jaxlib", "orbax-checkpoint"))
-    texts = args.networks or SAVES
-    width = max(map(len, texts))
+    width = max(map(len, configs))
     head = ("state, MB", "step, ms", "save() takes, ms", "slowest step after, ms", "all in all, ms")
     print(" " * width, *head, sep="  ")
-    for text in texts:
-        config = networks.load(*networks.parse(text, 8, None), "float32")
+    for text, config in configs.items():
         cells = (f"{x:,.0f}" for x in save_rounds(config, args.rounds, args.steps))
         padded = (cell.rjust(len(name)) for cell, name in zip(cells, head, strict=True))
         print(text.ljust(width), *padded, sep="  ", flush=True)
@@ -70,18 +75,10 @@ def save_rounds(config, rounds: int, count: int) -> tuple[float, ...]:
     it, the call, and the wait for its end took more than the steps without.
     """
     import jax
-    from absl import logging
 
-    from training import checkpoints, command, sharding
+    from training import checkpoints, sharding
 
-    logging.set_verbosity(logging.ERROR)  # as train.py does
-    command.keep_memory()
     state, step, arguments = networks.training(config, sharding.make_mesh(jax.devices()[:1]))
-
-    def timed(call):
-        start = time.perf_counter()
-        call()
-        return 1000 * (time.perf_counter() - start)
 
     def one_step():
         nonlocal state
@@ -94,10 +91,22 @@ def save_rounds(config, rounds: int, count: int) -> tuple[float, ...]:
         saved = checkpoints.Checkpoints(folder, keep=1)
         for number in range(1, rounds + 1):
             without = [timed(one_step) for _ in range(count)]
-            call = timed(lambda number=number: saved.save(number, state, None))
+            call = timed(partial(saved.save, number, state, None))
             after = [timed(one_step) for _ in range(count)]
             extra = call + sum(after) + timed(saved.wait) - sum(without)
             figures.append((statistics.median(without), call, max(after), extra))
         saved.close()
     megabytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 1e6
-    return megabytes, *map(statistics.median, zip(*figures, strict=True))
+    return megabytes, *(1000 * statistics.median(each) for each in zip(*figures, strict=True))
+
+
+def load(text: str):
+    """Returns the config of NETWORK or NETWORK@BATCHxSIZE."""
+    return networks.load(*networks.parse(text, 8, None), "float32")
+
+
+def timed(call) -> float:
+    """Returns the seconds that `call()` takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

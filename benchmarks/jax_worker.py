@@ -60,6 +60,7 @@ def prepare(spec):
     mesh = sharding.make_mesh(jax.devices()[: spec["devices"]])
     if mesh.size < spec["devices"]:
         raise ValueError(f"--devices={spec['devices']}: there are {mesh.size}")
+    sharding.check_batch_size(config.batch_size, mesh.size)
     task = {"train": train_task, "infer": infer_task}[spec["task"]]
     compile_seconds, compiled, run = task(config, mesh)
     step_seconds = worker.seconds(run, 1)

@@ -28,18 +28,14 @@ def measure_input(args):
         print(f"files: 400 of 500 x 375, {size / 1000:.0f} kB on average", flush=True)
         for _ in range(args.rounds):
             for (python, side), found in zip(peers, rates, strict=True):
-                found.append(
-                    float(
-                        output(
-                            python, input_round.__file__, side, folder, args.images, args.threads
-                        )
-                    )
-                )
+                flags = side, folder, args.images, args.threads
+                found.append(float(output(python, input_round.__file__, *flags)))
     ours = table("data.make_train, images/s", rates[0], ",.0f")
     theirs = table("PyTorch DataLoader + Pillow, images/s", rates[1], ",.0f")
     print(
         f"input: {ours:,.0f} images/s, PyTorch DataLoader + Pillow {theirs:,.0f} images/s, "
-        f"ratio {ours / theirs:.2f} (median of {args.rounds} rounds, {CORES} cores, {args.threads} threads or processes)"
+        f"ratio {ours / theirs:.2f} (median of {args.rounds} rounds, {CORES} cores, "
+        f"{args.threads} threads or processes)"
     )
     if ours < WANTED_RATIO * theirs:
         sys.exit(f"benchmark.py: the ratio is below {WANTED_RATIO}")

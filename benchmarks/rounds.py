@@ -69,7 +69,7 @@ def measure(args) -> None:
       OSError: a file cannot be read or written.
       ChildProcessError: a network cannot be measured; peers that cannot are shown as "failed".
     """
-    old = read(args.compare, args.task, args.dtype) if args.compare else None
+    old = read(args.compare, args.task, args.dtype, args.devices) if args.compare else None
     if args.json and not Path(args.json).parent.is_dir():
         raise ValueError(f"--json={args.json}: there is no such folder")
     specs = []
@@ -79,8 +79,8 @@ def measure(args) -> None:
         spec = {"network": name, "batch": batch, "size": config.input.image_size}
         own = networks.twin(config) if networks.is_config(name) else name.partition("+")[0]
         spec |= {"twin": own, "num_classes": config.model.num_classes}
-        more = {"task": args.task, "dtype": args.dtype, "devices": args.devices}
-        specs.append(spec | more)
+        spec |= {"task": args.task, "dtype": args.dtype, "devices": args.devices}
+        specs.append(spec)
     torch_python = None
     if {"torch", "torch_eager"} & set(args.peer):
         timm = any((spec["twin"] or "").startswith("timm/") for spec in specs)
@@ -195,7 +195,7 @@ def row(texts, width: int) -> str:
     return "  ".join([first.ljust(width), *padded])
 
 
-def read(path: str, task: str, dtype: str) -> dict:
+def read(path: str, task: str, dtype: str, devices: int = 1) -> dict:
     """Reads what --json wrote; raises OSError or ValueError where `path` holds no run of this task."""
     try:
         found = json.loads(Path(path).read_text("utf-8"))
@@ -206,6 +206,8 @@ def read(path: str, task: str, dtype: str) -> dict:
         raise ValueError(f"{path} is not what --json writes: {error!r}") from error
     if was != (task, dtype):
         raise ValueError(f"{path} measured {' in '.join(was)}, not {task} in {dtype}")
+    if found.get("devices", 1) != devices:
+        raise ValueError(f"{path} measured with --devices={found.get('devices', 1)}, not {devices}")
     return found
 
 

@@ -1,11 +1,11 @@
-"""One start in a process of its own: start_round.py NETWORK BATCH CACHE prints its phases in JSON."""
+"""One start in a process of its own: start_round.py NETWORK@BATCHxSIZE CACHE prints its phases in JSON."""
 
 import json
 import sys
 import time
 
 
-def main(network: str, batch: str, cache: str) -> None:
+def main(network: str, cache: str) -> None:
     """Prints the seconds of each phase, up to the first step; CACHE is the compilation cache."""
     began, phases = time.perf_counter(), {}
 
@@ -26,7 +26,7 @@ def main(network: str, batch: str, cache: str) -> None:
     command.keep_memory()
     jax.config.update("jax_compilation_cache_dir", cache)
     end("import")
-    config = networks.load(network, int(batch), None, "float32")
+    config = networks.load(*networks.parse(network, 8, None), "float32")
     analysis.count(models.create(**config.model), data.input_shape(config.input))
     end("count")
     mesh = sharding.make_mesh(jax.devices()[:1])

@@ -19,9 +19,8 @@ materialize.defvjp(lambda x: (materialize(x), None), lambda _, dy: (materialize(
 
 
 def _stay(x):
-    with set_xla_metadata(
-        inlineable="false"
-    ):  # XLA does not look into this function, so cannot fuse
+    # XLA does not look into a function that may not be inlined, so it cannot fuse across it.
+    with set_xla_metadata(inlineable="false"):
         return _identity(x)
 
 

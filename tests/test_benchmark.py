@@ -75,6 +75,8 @@ def test_what_is_no_earlier_run_gets_one_line(tmp_path):
     file.write_text(json.dumps({"task": "infer", "dtype": "float32", "measured": []}))
     with pytest.raises(ValueError, match="measured infer in float32, not train in bfloat16"):
         rounds.read(str(file), "train", "bfloat16")
+    with pytest.raises(ValueError, match="measured with --devices=1, not 4"):
+        rounds.read(str(file), "infer", "float32", 4)
 
 
 def test_train_measures_a_network_and_compares_it(tmp_path):
@@ -101,7 +103,7 @@ def test_a_network_that_fails_gets_one_line():
 
 
 def test_start_and_save_print_a_row_for_each_network():
-    network = "configs/digits.py@8x8"
+    network = "configs/digits.py@8x12"
     done = subprocess.run(**command(SCRIPT, "start", network, "--rounds=1"))
     assert done.returncode == 0, done.stderr
     empty, filled = (line.split() for line in done.stdout.splitlines() if line.startswith(network))
@@ -122,3 +124,14 @@ def test_a_batch_is_shared_by_as_many_devices_as_there_are():
     done = subprocess.run(**command(SCRIPT, "infer", network, *flags, devices=1))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith("--devices=2: there are 1")
+    odd = "configs/digits.py@9x8"
+    done = subprocess.run(**command(SCRIPT, "infer", odd, *flags, devices=2))
+    assert done.returncode == 1
+    assert "batch_size 9 does not divide by 2 devices: choose 8 or 10" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["start", "save"])
+def test_a_mistake_is_told_before_anything_is_measured(what):
+    done = subprocess.run(**command(SCRIPT, what, "configs/digits.py@8x8", "configs/nothing.py"))
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.startswith("benchmark.py: there is no config configs/nothing.py")

@@ -61,9 +61,9 @@ def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Raises ValueError where the devices cannot share a batch evenly."""
-    devices = jax.device_count()
+def check_batch_size(batch_size: int, devices: int | None = None) -> None:
+    """Raises ValueError where so many devices, else all of them, cannot share a batch evenly."""
+    devices = jax.device_count() if devices is None else devices
     if batch_size % devices:
         down, up = batch_size // devices * devices, -(-batch_size // devices) * devices
         choices = " or ".join(str(size) for size in (down, up) if size)
