@@ -92,7 +92,7 @@ def train(config, workdir: str) -> dict[str, float]:
             eval_source, config.input, sharding.eval_batch_size(config.batch_size)
         )
 
-        writer = metrics.Writer(workdir, previous, header(config, count), step)
+        writer = metrics.Writer(workdir, previous, header(config, count, total_steps), step)
         stack.callback(writer.close)
         progress = metrics.Progress(step, total_steps, config.batch_size)
         stack.callback(progress.close)
@@ -257,7 +257,7 @@ def last_evaluation(lines: list[dict], step: int) -> dict[str, float]:
     return found
 
 
-def header(config, count) -> dict:
+def header(config, count, total_steps: int) -> dict:
     """Returns what made this run: the first line of metrics.jsonl."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
     return {
@@ -268,6 +268,7 @@ def header(config, count) -> dict:
         | {name: importlib.metadata.version(name) for name in packages},
         "devices": {"kind": jax.devices()[0].device_kind, "count": jax.device_count()},
         "processes": jax.process_count(),
+        "total_steps": total_steps,
         "parameters": count.parameters,
         "multiply_adds": count.multiply_adds,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

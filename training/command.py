@@ -16,7 +16,7 @@ from ml_collections import config_flags
 from training import sharding
 
 DEFAULT_CONFIG = "configs/digits.py"
-NOT_CONFIGS = {"__init__", "common"}
+NOT_CONFIGS = {"__init__", "common", "spaces"}
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="The experiment; default: digits.")
@@ -29,8 +29,13 @@ def workdir() -> str:
     return WORKDIR.value or f"runs/{name}-{argument}".removesuffix("-")
 
 
-def run(main) -> None:
-    """Parses the flags, joins the cluster, runs `main()`, and tells a user's mistake in one line."""
+def run(main, trains: bool = True) -> None:
+    """Parses the flags, joins the cluster, runs `main()`, and tells a user's mistake in one line.
+
+    Args:
+      main: what the command does.
+      trains: whether it computes; else it joins no cluster, and leaves the accelerators alone.
+    """
 
     def guarded(call):
         try:
@@ -45,9 +50,14 @@ def run(main) -> None:
 
     def start(_):
         logging.set_verbosity(logging.ERROR)  # Orbax and Grain tell their every step
+        os.environ.setdefault("EPATH_USE_TF", "false")  # buckets through fsspec, without TensorFlow
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         if not jax.config.jax_compilation_cache_dir:
             jax.config.update("jax_compilation_cache_dir", str(cache / "cnn-architectures" / "jax"))
+        if not trains:
+            jax.config.update("jax_platforms", "cpu")
+            main()
+            return
         keep_memory()
         sharding.several_cpu_devices()
         sharding.join_cluster()
@@ -133,7 +143,7 @@ def explain(error: Exception) -> str | None:
 
 
 class StopSignal:
-    """Notes SIGTERM and Ctrl-C, so that the loop can save before it stops; a second one kills."""
+    """Notes SIGTERM and Ctrl-C, so that the loop can save before it stops; a second Ctrl-C kills."""
 
     def __init__(self):
         self._received = False
@@ -143,7 +153,8 @@ class StopSignal:
 
     def _note(self, number, _frame):
         self._received = True
-        signal.signal(number, signal.SIG_DFL)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
 
     def received(self, step: int) -> bool:
         """Whether to stop after `step`; all processes get the same answer."""
