@@ -10,10 +10,12 @@ the steps are synchronous.
 
 Published: 29.4 % top-1 error (70.6 % accuracy, table 4); TF-slim's weights: 29.1 %, 10.1 % top-5, one
 central crop of 87.5 %. Not trained here on the full set. Narrower: --config.model.width_multiplier;
-smaller images: --config.input.image_size=192 --config.input.resize=219.
+smaller images: --config.input.image_size=192 --config.input.resize=219. The 16 models of figure 4:
+
+  python scripts/sweep.py --config=configs/mobilenet.py --workdir=runs/mobilenets --dry_run
 """
 
-from configs import common
+from configs import common, spaces
 
 
 def get_config():
@@ -41,3 +43,12 @@ def get_config():
     config.model = common.mobilenet(num_classes=1000)
     config.model.width_multiplier = 1.0  # table 1
     return config
+
+
+def sweep():
+    return spaces.product(
+        {"model.width_multiplier": (1.0, 0.75, 0.5, 0.25)},  # section 4.2
+        spaces.together(
+            {"input.image_size": (224, 192, 160, 128), "input.resize": (256, 219, 183, 146)}
+        ),
+    )

@@ -5,10 +5,13 @@ Paper: https://arxiv.org/abs/1512.03385. Recipe: NVIDIA DeepLearningExamples, Co
   python scripts/prepare_data.py imagenet2012 --manual_dir=DIR-WITH-THE-TWO-TARS   # once
   python train.py --config=configs/resnet50.py --workdir=runs/resnet50
 
-Published: 77.1 % top-1 (one centre crop, 90 epochs). Not trained here on the full set.
+Published: 77.1 % top-1 (one centre crop, 90 epochs). Not trained here on the full set. Learning rate
+and weight decay around the recipe's, as a grid, or searched with --optimize=eval/top1:
+
+  python scripts/sweep.py --config=configs/resnet50.py --workdir=runs/resnet50-rates --dry_run
 """
 
-from configs import common
+from configs import common, spaces
 
 
 def get_config():
@@ -29,3 +32,19 @@ def get_config():
 
     config.model = common.resnet(depth=50, num_classes=1000)
     return config
+
+
+def sweep():
+    return spaces.product(
+        {
+            "optimizer.learning_rate": (0.128, 0.256, 0.512),
+            "optimizer.weight_decay": (1 / 65536, 1 / 32768, 1 / 16384),
+        }
+    )
+
+
+def space():
+    return {
+        "optimizer.learning_rate": spaces.Range(0.05, 1.0, log=True),
+        "optimizer.weight_decay": spaces.Range(1e-6, 1e-3, log=True),
+    }

@@ -13,12 +13,12 @@ import data
 import models
 from configs import common, small
 from data import pipeline
-from training import optimizer
+from training import command, optimizer
 
 FILES = sorted(
     path.stem
     for path in (pathlib.Path(__file__).parents[1] / "configs").glob("*.py")
-    if path.stem not in ("__init__", "common")
+    if path.stem not in command.NOT_CONFIGS
 )
 NAMES = [name for name in FILES if name != "small"] + [f"small:{name}" for name in small.NETWORKS]
 SHORTER = {  # networks that repeat one block too often to be traced in full here
