@@ -3,6 +3,7 @@
 from setuptools import find_packages, setup
 
 JAX = "jax>=0.10"
+SWEEPS = ["optuna>=4.2", "submitit>=1.5.3"]
 
 setup(
     name="cnn-architectures",
@@ -11,7 +12,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(
-        include=["analysis", "benchmarks", "configs", "data", "models", "training"]
+        include=["analysis", "benchmarks", "configs", "data", "models", "sweeps", "training"]
     ),
     py_modules=["train", "eval"],
     install_requires=[
@@ -28,6 +29,7 @@ setup(
         "optax>=0.2.5",
         "orbax-checkpoint>=0.11.20",
         "pillow>=10.0",
+        "pyyaml>=6.0",
         "safetensors>=0.4.3",
         "scikit-learn>=1.5",
         "simplejpeg>=1.7",
@@ -39,6 +41,13 @@ setup(
         "cuda": [JAX.replace("jax", "jax[cuda]")],
         "tpu": [JAX.replace("jax", "jax[tpu]")],
         "prepare": ["tensorflow>=2.20"],
-        "test": ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.17.6,<0.18", "tensorflow>=2.20"],
+        "sweeps": SWEEPS,
+        "test": [
+            "pytest>=8.3",
+            "pytest-xdist>=3.6",
+            "ruff>=0.17.6,<0.18",
+            "tensorflow>=2.20",
+            *SWEEPS,
+        ],
     },
 )

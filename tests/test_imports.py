@@ -14,12 +14,13 @@ OURS = {
     "training",
     "analysis",
     "benchmarks",
+    "sweeps",
     "scripts",
     "train",
     "eval",
 }
 MAY_IMPORT = {
-    "configs": {"ml_collections", "configs.common"},
+    "configs": {"ml_collections", "configs"},
     "models": {"jax", "flax.linen", "numpy", "safetensors", "models"},
     "data": {
         "numpy", "grain", "tensorflow_datasets", "jax", "data",
@@ -30,6 +31,10 @@ MAY_IMPORT = {
         "absl", "ml_collections", "etils", "tqdm", "tensorboardX",
     },
     "analysis": {"jax", "flax", "numpy", "matplotlib", "etils", "models", "data", "training", "analysis"},
+    "sweeps": {
+        "etils", "ml_collections", "optuna", "submitit", "tqdm", "yaml",
+        "configs", "models", "data", "training", "analysis", "sweeps",
+    },
 }  # fmt: skip
 
 

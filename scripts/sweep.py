@@ -1,0 +1,234 @@
+"""Launches, watches and compares the runs of a config that has a `sweep()`.
+
+  python scripts/sweep.py --config=... --workdir=DIR --launcher=local   # launch; again: go on
+  python scripts/sweep.py status --workdir=DIR                          # live on a terminal
+  python scripts/sweep.py results --workdir=DIR                         # table and pictures
+
+Each run's folder, DIR/NAME, is a workdir of train.py. Flags such as --config.total_epochs=2 hold for all
+runs. docs/sweeps.md shows Slurm, the clouds and TPU pods.
+
+Examples:
+  python scripts/sweep.py --config=configs/depth.py --workdir=runs/depth --dry_run
+  python scripts/sweep.py --config=configs/depth.py --workdir=runs/depth --parallel=2
+  python scripts/sweep.py --config=configs/resnet50.py --workdir=/shared/lr --launcher=slurm \\
+      --engine=sweeps/engines/slurm_node.yaml --images_per_second=2500 --price=2.5
+  python scripts/sweep.py --config=configs/resnet50.py --workdir=runs/search --optimize=eval/top1 --trials=40
+  python scripts/sweep.py results --workdir=gs://bucket/lr --output=lr --x=multiply_adds
+"""
+
+import pathlib
+import sys
+import time
+
+import yaml
+from absl import flags
+from ml_collections import config_flags
+from tqdm import tqdm
+
+import train
+from sweeps import estimate, expand, local, results, sky, slurm, watch
+from sweeps import folder as sweep_folder
+from training import command
+
+flags.adopt_module_key_flags(command)  # --config and --workdir
+LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm", "sky"], "What runs them.")
+PARALLEL = flags.DEFINE_integer(
+    "parallel", 0, "Runs at a time; local: each gets its share of GPUs or cores (1; a GPU each)."
+)
+ENGINE = flags.DEFINE_string("engine", None, "YAML of settings; see sweeps/engines/.")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only list the runs and what they cost.")
+SPEED = flags.DEFINE_string(
+    "images_per_second", None, "Of one device, for the first run; measure: by a short run here."
+)
+PRICE = flags.DEFINE_float("price", 0.0, "Of a device hour.")
+IMAGES = flags.DEFINE_integer("images", 0, "An epoch has so many, where the data are elsewhere.")
+OPTIMIZE = flags.DEFINE_string("optimize", None, "Search the space for this metric with Optuna.")
+TRIALS = flags.DEFINE_integer("trials", 20, "Of the search, over all launchers.")
+METRIC = flags.DEFINE_string("metric", "eval/top1", "Of status and results.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder for results; default: the workdir.")
+X = flags.DEFINE_string("x", None, "results: also draw the metric against this column.")
+
+METRICS = ("eval/top1", "eval/top5", "eval/loss", "train/top1", "train/loss")
+
+
+def launch() -> None:
+    config, folder = command.CONFIG.value, workdir()
+    path = config_flags.get_config_filename(flags.FLAGS["config"])
+    settings = engine_settings()
+    sweep = {
+        "config": relative(path),
+        "arguments": [
+            f"--config.{field}={value}"
+            for field, value in config_flags.get_override_values(flags.FLAGS["config"]).items()
+        ],
+        "git": train.git_revision(),
+        "base": config.to_dict(),
+    }
+    if OPTIMIZE.value:
+        search(path, config, folder, sweep)
+        return
+    runs = expand.expand(path, config)
+    costs = estimate.costs(runs, IMAGES.value)
+    hours = None
+    if SPEED.value:
+        hours = estimate.device_hours(costs, images_per_second(runs[0], sweep))
+    table = estimate.table(folder, runs, costs, hours, PRICE.value)
+    if DRY_RUN.value:
+        print(table)
+        return
+    {"local": lambda: local.shares(parallel()), "slurm": slurm.check, "sky": sky.check}[
+        LAUNCHER.value
+    ]()
+    train.writable(folder)
+    sweep_folder.record(folder, sweep | {"runs": {run.name: run.overrides for run in runs}})
+    (sweep_folder.path(folder) / "runs.md").write_text(table + "\n")
+    names = [one.name for one in watch.look(folder, [run.name for run in runs]) if to_do(one)]
+    print(f"{len(runs)} runs, {len(runs) - len(names)} of them finished, running or queued already")
+    if not names:
+        return
+    if LAUNCHER.value == "local":
+        launch_local(folder, iter(names), names)
+        return
+    if LAUNCHER.value == "slurm":
+        jobs = slurm.launch(folder, names, PARALLEL.value, settings)
+    else:
+        file = pathlib.Path("runs" if "://" in folder else folder, f"{name_of(folder)}.yaml")
+        sky.write(folder, name_of(folder), settings, file)
+        print(f"SkyPilot's task: {file}")
+        jobs = sky.launch(names, file)
+    jobs = {name: {"engine": LAUNCHER.value, "id": job} for name, job in jobs.items()}
+    sweep_folder.record(folder, sweep | {"jobs": jobs})
+    print(f"submitted {len(jobs)} jobs; python scripts/sweep.py status --workdir={folder}")
+
+
+def to_do(standing: watch.Standing) -> bool:
+    """Whether a run is to be launched: neither done nor in the hands of another launcher."""
+    return standing.state not in ("finished", "running", "queued", "pruned")
+
+
+def launch_local(folder: str, names, of: list[str] | None, searched=None) -> None:
+    """Runs `names` here, tells how they stand, and ends the command with status 1 where one failed."""
+    began, statuses, shown = time.monotonic(), {}, 0.0
+
+    def ended(name, status):
+        statuses[name] = status
+        if searched:
+            searched.ended(name)
+        [standing] = watch.look(folder, [name])
+        value = standing.latest(METRIC.value)
+        text = f"{name}: {standing.state}" + (f", {METRIC.value} {value:.4f}" if value else "")
+        if of is not None:
+            left = len(of) - len(statuses)
+            seconds = (time.monotonic() - began) / len(statuses) * left
+            text += f" ({len(statuses)} of {len(of)}, ETA {tqdm.format_interval(seconds)})"
+        print(text, flush=True)
+        if standing.state == "failed":
+            print("".join(f"    {line}\n" for line in standing.last.splitlines()), end="")
+
+    def look(running):
+        nonlocal shown
+        if sys.stdout.isatty() and time.monotonic() - shown > 2:
+            shown = time.monotonic()
+            watch.show(watch.table(watch.look(folder, of), METRIC.value))
+        return searched.watch(running) if searched else []
+
+    complete = local.launch(folder, names, parallel(), ended, look)
+    if searched:
+        print(searched.summary())
+    print(watch.totals(watch.look(folder, of)))
+    if not complete:
+        sys.exit("stopped; the runs have saved their state, and the same command goes on")
+    if any(
+        status not in (0, local.worker.BUSY, local.worker.SAVED) for status in statuses.values()
+    ):
+        sys.exit(1)
+    print(f"next: python scripts/sweep.py results --workdir={folder}")
+
+
+def search(path: str, config, folder: str, sweep: dict) -> None:
+    if OPTIMIZE.value not in METRICS:
+        raise ValueError(f"--optimize={OPTIMIZE.value}: choose one of {', '.join(METRICS)}")
+    if LAUNCHER.value != "local":
+        raise ValueError(
+            "--optimize runs its trials where it is started (--launcher=local); start it in several jobs "
+            "of the cluster with one --workdir, and they share the study"
+        )
+    try:
+        from sweeps.search import Search, space
+    except ModuleNotFoundError as error:
+        raise ValueError("--optimize needs Optuna: pip install -e '.[sweeps]'") from error
+    fields = space(path)
+    if DRY_RUN.value:
+        print("\n".join(f"{field}: {values}" for field, values in fields.items()))
+        return
+    expand.override(config, {field: list(values)[0] for field, values in fields.items()})
+    train.writable(folder)
+    sweep_folder.record(folder, sweep | {"runs": {}})
+    searched = Search(folder, sweep, config, fields, OPTIMIZE.value, TRIALS.value)
+    launch_local(folder, searched.names(), None, searched)
+
+
+def status() -> None:
+    watch.follow(workdir(), METRIC.value)
+
+
+def show_results() -> None:
+    folder = workdir()
+    groups = results.collect(folder, METRIC.value)
+    output = OUTPUT.value or folder
+    names = results.write(output, groups, METRIC.value, X.value)
+    print(results.as_markdown(results.rows(groups, METRIC.value)), end="")
+    print(f"wrote {', '.join(names)} into {output}")
+
+
+def workdir() -> str:
+    folder = command.workdir()
+    return folder if "://" in folder else str(pathlib.Path(folder).expanduser().absolute())
+
+
+def name_of(folder: str) -> str:
+    return folder.rstrip("/").rpartition("/")[2]
+
+
+def relative(path: str) -> str:
+    """Returns a config's path, within this project if it can be: other machines have another root."""
+    file = pathlib.Path(path).absolute()
+    inside = file.is_relative_to(command.PROJECT)
+    return str(file.relative_to(command.PROJECT) if inside else file)
+
+
+def parallel() -> int:
+    return PARALLEL.value or max(1, len(local.accelerators()))
+
+
+def images_per_second(run, sweep: dict) -> float:
+    if SPEED.value == "measure":
+        speed = estimate.measure(run, sweep)
+        print(f"measured here, with noise for images: {speed:,.0f} images/s a device ({run.name})")
+        return speed
+    try:
+        speed = float(SPEED.value)
+    except ValueError:
+        speed = 0.0
+    if speed <= 0:
+        raise ValueError(f"--images_per_second={SPEED.value}: a number above 0, or measure")
+    return speed
+
+
+def engine_settings() -> dict:
+    if ENGINE.value is None:
+        return {}
+    try:
+        settings = yaml.safe_load(pathlib.Path(ENGINE.value).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"--engine={ENGINE.value} is no YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"--engine={ENGINE.value} has no settings; see sweeps/engines/")
+    return settings
+
+
+COMMANDS = {"launch": launch, "status": status, "results": show_results}
+
+if __name__ == "__main__":
+    chosen = sys.argv.pop(1) if sys.argv[1:2] and sys.argv[1] in COMMANDS else "launch"
+    command.run(COMMANDS[chosen], trains=False)

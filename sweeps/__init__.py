@@ -1,0 +1,1 @@
+"""Sweeps: a config's `sweep()` as runs, which engines launch, and what came of them."""

@@ -1,0 +1,132 @@
+"""A sweep's folder, and what its runs say of themselves in it.
+
+  FOLDER/sweep.json       config, flags, git revision, jobs of the engine, and the runs: name -> overrides
+  FOLDER/NAME/            the workdir of a run: metrics.jsonl, checkpoints/, ...
+  FOLDER/NAME/state.json  {"state": "running", "time": ...}, renewed while it runs
+  FOLDER/NAME/log.txt     what train.py printed
+
+Folders may be on a shared disk or in a bucket. This needs no JAX, so that commands answer at once.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import time
+import uuid
+
+from etils import epath
+
+os.environ.setdefault("EPATH_USE_TF", "false")  # buckets through fsspec, even beside TensorFlow
+
+PROJECT = pathlib.Path(__file__).resolve().parents[1]
+RENEWED = 20.0  # seconds between two signs of life
+LOST = 90.0  # seconds without one after which a run counts as killed
+
+
+def read(folder: str) -> dict:
+    """Returns what FOLDER/sweep.json holds.
+
+    Raises:
+      FileNotFoundError: it does not exist.
+    """
+    try:
+        return json.loads((path(folder) / "sweep.json").read_text())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{folder} holds no sweep: no sweep.json in it") from None
+
+
+def record(folder: str, sweep: dict) -> None:
+    """Writes FOLDER/sweep.json; the runs and jobs of before stay in it.
+
+    Raises:
+      ValueError: the folder holds a sweep of another config, or with other flags.
+    """
+    path(folder).mkdir(parents=True, exist_ok=True)
+    with lock(path(folder) / "lock"):
+        try:
+            before = read(folder)
+        except FileNotFoundError:
+            before = sweep
+        for what in ("config", "arguments"):
+            if before[what] != sweep[what]:
+                raise ValueError(
+                    f"{folder} holds a sweep with {what} {before[what]}, not {sweep[what]}: "
+                    "choose another --workdir"
+                )
+        runs, jobs = ({**before.get(k, {}), **sweep.get(k, {})} for k in ("runs", "jobs"))
+        write_json(path(folder) / "sweep.json", sweep | {"runs": runs, "jobs": jobs})
+
+
+def command(sweep: dict, workdir: str, overrides: dict) -> list[str]:
+    """Returns the arguments that train one run, after the name of Python."""
+    return [
+        str(PROJECT / "train.py"),
+        f"--config={PROJECT / sweep['config']}",
+        f"--workdir={workdir}",
+        *sweep["arguments"],
+        *(f"--config.{field}={value}" for field, value in overrides.items()),
+    ]
+
+
+def state(folder: str, name: str) -> dict:
+    """Returns the run's state.json; {"state": "waiting"} where it never ran, "lost" where it was killed."""
+    try:
+        found = json.loads((path(folder) / name / "state.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {"state": "waiting"}
+    if found["state"] == "running" and time.time() - found["time"] > LOST:
+        return found | {"state": "lost"}
+    return found
+
+
+def write_state(folder: str, name: str, state: str, **more) -> None:
+    write_json(path(folder) / name / "state.json", {"state": state, "time": time.time(), **more})
+
+
+def write_json(file: epath.Path, content: dict) -> None:
+    """Writes a file so that a reader never sees half of it."""
+    new = file.parent / f".{file.name}-{uuid.uuid4().hex}"
+    new.write_text(json.dumps(content, indent=1) + "\n")
+    new.replace(file)
+
+
+def last_lines(folder: str, name: str, number: int = 5) -> str:
+    """Returns the end of the run's log, or nothing where the engine keeps it."""
+    try:
+        log = (path(folder) / name / "log.txt").read_bytes()
+    except FileNotFoundError:
+        return ""
+    return "\n".join(log.decode(errors="replace").splitlines()[-number:])
+
+
+def is_local(folder: str) -> bool:
+    return "://" not in str(folder)
+
+
+def path(folder: str) -> epath.Path:
+    return epath.Path(folder).expanduser()
+
+
+@contextlib.contextmanager
+def lock(file: epath.Path, wait: bool = True):
+    """Holds a lock, and yields its descriptor; Linux frees it when the last process with it ends.
+
+    In a bucket there are no locks: there each run is one job of the engine. Yields None.
+
+    Raises:
+      BlockingIOError: another process has it, and `wait` is false.
+    """
+    if not is_local(file):
+        yield None
+        return
+    with open(file, "w") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield opened.fileno()
+
+
+def rank() -> int:
+    """Returns which of the processes of a run this is; 0 looks after its state."""
+    names = ("SLURM_PROCID", "SKYPILOT_NODE_RANK", "OMPI_COMM_WORLD_RANK")
+    return int(next((os.environ[name] for name in names if name in os.environ), 0))

@@ -1,0 +1,109 @@
+"""Runs a sweep on this machine, some runs at a time, each with its share of the devices or cores."""
+
+import glob
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from sweeps import worker
+
+POLL = 0.5  # seconds
+
+
+def launch(
+    folder: str,
+    names: Iterator[str],
+    parallel: int,
+    ended: Callable[[str, int], None],
+    watch: Callable[[list[str]], list[str]] = lambda running: [],
+) -> bool:
+    """Runs `names`, so many at a time; returns whether all were run.
+
+    Ctrl-C and SIGTERM reach the runs as SIGTERM: they save and stop, and the same launch goes on later.
+
+    Args:
+      folder: of the sweep.
+      names: of the runs; each is asked for when there is room for it.
+      parallel: so many at a time.
+      ended: is told the name and exit status of each run that ends.
+      watch: is told, twice a second, which runs are running; returns those to stop.
+
+    Raises:
+      ValueError: there are fewer devices or cores than runs at a time.
+    """
+    free, names = shares(parallel), iter(names)
+    running: dict[str, tuple[subprocess.Popen, dict]] = {}
+    stopping = False
+
+    def stop(*_):
+        nonlocal stopping
+        stopping = True
+        for process, _ in running.values():
+            process.terminate()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        more = True
+        while running or (more and not stopping):
+            while more and free and not stopping:
+                name = next(names, None)
+                more = name is not None
+                if more:
+                    share = free.pop()
+                    running[name] = _start(folder, name, share), share
+            for name in watch(list(running)):
+                running[name][0].terminate()
+            for name, (process, share) in list(running.items()):
+                if process.poll() is not None:
+                    del running[name]
+                    free.append(share)
+                    ended(name, process.returncode)
+            time.sleep(POLL)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return not stopping
+
+
+def accelerators() -> list[str]:
+    """Returns the GPUs that a run may use, without starting JAX."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [d for d in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if d]
+    numbers = (re.fullmatch(r"/dev/nvidia(\d+)", path) for path in glob.glob("/dev/nvidia*"))
+    return sorted((match[1] for match in numbers if match), key=int)
+
+
+def shares(parallel: int) -> list[dict[str, str]]:
+    """Returns, for each of the runs at a time, the environment that gives it its part of the machine.
+
+    A part is the same for the whole run: on other numbers of cores XLA computes other last bits.
+
+    Raises:
+      ValueError: there are fewer devices or cores.
+    """
+    if parallel == 1:
+        return [{}]
+    if glob.glob("/dev/accel*") + glob.glob("/dev/vfio/[0-9]*"):
+        raise ValueError(
+            f"--parallel={parallel}: on a TPU host choose 1, a run takes all its chips"
+        )
+    gpus = accelerators()
+    kind, variable = ("GPUs", "CUDA_VISIBLE_DEVICES") if gpus else ("cores", worker.CORES)
+    parts = gpus or worker.cores()
+    if not 0 < parallel <= len(parts):
+        raise ValueError(f"--parallel={parallel}: choose 1 to {len(parts)}, the number of {kind}")
+    each = len(parts) // parallel
+    return [{variable: ",".join(parts[i * each : (i + 1) * each])} for i in range(parallel)]
+
+
+def _start(folder: str, name: str, share: dict[str, str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sweeps.worker", folder, name],
+        env=os.environ | share,
+        stdout=subprocess.DEVNULL,  # the run has a log
+        start_new_session=True,  # Ctrl-C reaches it through `launch` alone
+    )

@@ -1,0 +1,86 @@
+"""Runs a sweep as a job array of Slurm, through submitit.
+
+A job that is preempted, requeued, out of time, or on a node that fails is queued again by Slurm, and
+its run goes on from its last checkpoint.
+"""
+
+import pathlib
+import shutil
+import subprocess
+
+from sweeps import folder as sweep_folder
+from sweeps import worker
+
+
+class Task:
+    """What a job of the array does; submitit pickles it, and calls it in each process of the job."""
+
+    def __init__(self, folder: str, name: str):
+        self._folder, self._name = folder, name
+        self._worker = None
+
+    def __call__(self) -> None:
+        self._worker = worker.Worker(self._folder, self._name)
+        status = self._worker.run()
+        if status not in (0, worker.SAVED, worker.BUSY):
+            raise RuntimeError(sweep_folder.last_lines(self._folder, self._name))
+
+    def checkpoint(self):
+        """Is called by submitit when Slurm warns of the end of the job; it requeues what this returns."""
+        import submitit
+
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker.wait()
+        return submitit.helpers.DelayedSubmission(Task(self._folder, self._name))
+
+
+def check() -> None:
+    """Raises ValueError where submitit or Slurm are not there."""
+    try:
+        import submitit  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ValueError("--launcher=slurm needs submitit: pip install -e '.[sweeps]'") from error
+    if not shutil.which("sbatch"):
+        raise ValueError("--launcher=slurm needs Slurm's sbatch: run it on a login node")
+
+
+def launch(folder: str, names: list[str], parallel: int, settings: dict) -> dict[str, str]:
+    """Submits the runs as one array; returns the job of each.
+
+    Args:
+      folder: of the sweep, on a disk that all nodes see.
+      names: of the runs.
+      parallel: so many at a time; 0: as many as there is room for.
+      settings: of each job, in submitit's names, for example {"nodes": 2, "slurm_partition": "gpu"}.
+
+    Raises:
+      ValueError: settings that submitit does not know, or Slurm refuses.
+    """
+    import submitit
+
+    logs = pathlib.Path(folder, "slurm")
+    executor = submitit.AutoExecutor(logs, cluster="slurm", slurm_max_num_timeout=10**6)
+    try:
+        executor.update_parameters(
+            name=pathlib.Path(folder).name,
+            slurm_array_parallelism=parallel or len(names),
+            **settings,
+        )
+        with executor.batch():
+            jobs = [executor.submit(Task(folder, name)) for name in names]
+    except (NameError, ValueError, TypeError) as error:
+        raise ValueError(f"--engine: {error}") from error
+    except submitit.core.utils.FailedJobError as error:
+        raise ValueError(f"Slurm refuses the array: {error}") from error
+    return {name: job.job_id for name, job in zip(names, jobs, strict=True)}
+
+
+def queue() -> dict[str, str]:
+    """Returns the state of each job of this user that waits or runs: "PENDING", "RUNNING", ..."""
+    command = ["squeue", "--me", "--array", "--noheader", "--format=%i %T"]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):  # read elsewhere, or Slurm is down
+        return {}
+    return dict(line.split() for line in lines.splitlines())

@@ -1,0 +1,117 @@
+"""How the runs of a sweep stand: state, step, latest figures, time to go."""
+
+import dataclasses
+import sys
+import time
+
+from tqdm import tqdm
+
+from sweeps import folder as sweep_folder
+from sweeps import sky, slurm
+from training import metrics
+
+QUEUES = {"slurm": slurm.queue, "sky": sky.queue}
+WAITING = {"PENDING", "CONFIGURING", "SUBMITTED", "STARTING", "REQUEUED", "RECOVERING"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """Of one run."""
+
+    name: str
+    state: str  # waiting, queued, running, finished, stopped, failed, lost
+    lines: list[dict]  # of metrics.jsonl
+    last: str  # end of the log of a failed run
+
+    @property
+    def step(self) -> int:
+        return max((line.get("step", 0) for line in self.lines), default=0)
+
+    @property
+    def total_steps(self) -> int:
+        headers = [header for line in self.lines for header in (line, line.get("resumed", {}))]
+        return max((header.get("total_steps", 0) for header in headers), default=0)
+
+    def latest(self, metric: str) -> float | None:
+        return next((line[metric] for line in reversed(self.lines) if metric in line), None)
+
+    @property
+    def seconds_left(self) -> float | None:
+        rate = self.latest("train/images_per_second")
+        if self.state != "running" or not rate or not self.total_steps:
+            return None
+        return (self.total_steps - self.step) * self.lines[0]["config"]["batch_size"] / rate
+
+
+def look(folder: str, names: list[str] | None = None) -> list[Standing]:
+    """Returns how each run of the sweep stands, in the order of the sweep.
+
+    Args:
+      folder: of the sweep: a folder, or a bucket.
+      names: of the runs; else all.
+
+    Raises:
+      FileNotFoundError: there is no sweep.
+    """
+    sweep = sweep_folder.read(folder)
+    jobs = sweep["jobs"]
+    queues = {
+        engine: QUEUES[engine]() for engine in {job["engine"] for job in jobs.values()} & {*QUEUES}
+    }
+    found = []
+    for name in sweep["runs"] if names is None else names:
+        noted = sweep_folder.state(folder, name)
+        state, job = noted["state"], jobs.get(name)
+        engines = queues[job["engine"]].get(job["id"]) if job else None
+        if engines in WAITING:  # also a run that was stopped, and is to go on
+            state = "queued"
+        lines = metrics.read_lines(sweep_folder.path(folder) / name)
+        found.append(Standing(name, state, lines, noted.get("last", "")))
+    return found
+
+
+def table(standings: list[Standing], metric: str) -> str:
+    """Returns what a terminal shows of them, with a line of totals at the end."""
+    width = max(len(standing.name) for standing in standings)
+    rows = [f"{'run':{width}}  {'state':9} {'step':>15} {metric:>12} {'images/s':>9} {'ETA':>9}"]
+    for one in standings:
+        value, rate = one.latest(metric), one.latest("train/images_per_second")
+        left = one.seconds_left
+        cells = (
+            f"{one.step}/{one.total_steps}" if one.total_steps else "",
+            "" if value is None else f"{value:.4f}",
+            f"{rate:,.0f}" if rate else "",
+            "" if left is None else tqdm.format_interval(left),
+        )
+        row = "{:>15} {:>12} {:>9} {:>9}".format(*cells)
+        rows.append(f"{one.name:{width}}  {one.state:9} {row}".rstrip())
+        if one.state == "failed":
+            rows += [f"    {line}" for line in one.last.splitlines()[-1:]]
+    return "\n".join([*rows, totals(standings)])
+
+
+def totals(standings: list[Standing]) -> str:
+    """Returns for example "20 runs: 3 finished, 1 running, 16 waiting"."""
+    states = [one.state for one in standings]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    return f"{len(states)} run{'s' * (len(states) != 1)}: {counts}"
+
+
+def follow(folder: str, metric: str, seconds: float = 2.0) -> None:
+    """Prints the table; on a terminal again and again, until no run is to come or Ctrl-C."""
+    while True:
+        standings = look(folder)
+        show(table(standings, metric))
+        ended = not {one.state for one in standings} & {"running", "queued"}
+        if ended or not sys.stdout.isatty():
+            return
+        try:
+            time.sleep(seconds)
+        except KeyboardInterrupt:
+            return
+
+
+def show(text: str) -> None:
+    """Prints in place of what a terminal shows, so that a table seems to stand still."""
+    clear = "\x1b[H\x1b[2J" if sys.stdout.isatty() else ""
+    print(clear + text, flush=True)

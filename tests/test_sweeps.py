@@ -1,0 +1,428 @@
+"""A sweep is expanded, run, watched and compared; nothing in it runs twice or is lost."""
+
+import csv
+import io
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import fsspec
+import pytest
+import yaml
+from conftest import PROJECT, command
+from fsspec.implementations.memory import MemoryFileSystem
+from PIL import Image
+
+from configs import depth, digits, mobilenet, resnet50, spaces
+from sweeps import estimate, expand, local, results, search, sky, slurm, watch, worker
+from sweeps import folder as sweep_folder
+from training import metrics
+
+CONFIG = """
+from configs import digits, spaces
+
+def get_config():
+    config = digits.get_config()
+    config.total_steps = 30
+    config.log_steps = config.eval_steps = config.checkpoint_steps = 10
+    return config
+
+def sweep():
+    return spaces.product({"optimizer.learning_rate": (0.1, 1e30), "seed": (0, 1)})
+
+def space():
+    return {"optimizer.learning_rate": spaces.Range(0.01, 0.5, log=True)}
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "tried.py"
+    file.write_text(CONFIG)
+    return file
+
+
+def script(config, *arguments):
+    folder = config.parent / "sweep"
+    return command("scripts/sweep.py", *arguments, f"--config={config}", f"--workdir={folder}")
+
+
+def test_a_space_is_a_product_of_fields_and_of_fields_that_go_together():
+    together = spaces.together({"b": (1, 2), "c": (3, 4)})
+    assert spaces.product({"a": "xy"}, together) == [
+        {"a": a, "b": b, "c": c} for a in "xy" for b, c in ((1, 3), (2, 4))
+    ]
+    with pytest.raises(ValueError):
+        spaces.together({"b": (1, 2), "c": (3,)})
+
+
+def test_draws_are_within_their_range_and_the_same_for_the_same_seed():
+    space = {"a": spaces.Range(1e-4, 1.0, log=True), "n": spaces.Range(1, 3), "c": (False, True)}
+    drawn = spaces.draw(300, space, seed=1)
+    assert drawn == spaces.draw(300, space, seed=1) != spaces.draw(300, space, seed=2)
+    assert all(1e-4 <= one["a"] <= 1 for one in drawn)
+    assert 90 < sum(one["a"] < 1e-2 for one in drawn) < 210  # half of the exponents
+    assert {one["n"] for one in drawn} == {1, 2, 3}
+    assert {one["c"] for one in drawn} == {False, True}
+
+
+def test_a_run_is_named_by_what_differs():
+    base = digits.get_config()
+    runs = expand.runs(
+        spaces.product(
+            {"model.depth": (20, 56), "model.residual": (True,)},
+            spaces.together({"input.image_size": (8, 9), "input.resize": (8, 9)}),
+            {"optimizer.learning_rate": (1e-05, 0.1)},
+        ),
+        base,
+    )
+    assert [run.name for run in runs][:2] == [
+        "depth=20,image_size=8,learning_rate=1e-05",
+        "depth=20,image_size=8,learning_rate=0.1",
+    ]
+    assert runs[-1].config.model.depth == 56 and base.model.depth == 8
+    assert expand.runs([{"seed": 3}], base)[0].name == "seed=3"
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ([{"model.dpeth": 20}], "sets model.dpeth, which is no config field: model.depth?"),
+        ([{"model.depth": "deep"}], "sets model.depth to 'deep'"),
+        ([{"seed": 1}, {"seed": 1}], "two runs would be called seed=1"),
+        ([{"seed": 0.1234567}, {"seed": 0.1234568}], "seed"),
+        ([], "empty"),
+    ],
+)
+def test_a_mistake_in_a_sweep_is_told_before_anything_starts(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        expand.runs(overrides, digits.get_config())
+
+
+@pytest.mark.parametrize("shipped, number", [(depth, 20), (resnet50, 9), (mobilenet, 16)])
+def test_the_shipped_sweeps_set_fields_that_exist(shipped, number):
+    assert len(expand.runs(shipped.sweep(), shipped.get_config())) == number
+    if hasattr(shipped, "space"):
+        first = {f: x.low for f, x in shipped.space().items()}
+        assert expand.override(shipped.get_config(), first)
+
+
+def test_plain_and_residual_runs_of_the_depth_sweep_have_the_same_parameters():
+    runs = expand.runs(depth.sweep(), depth.get_config())
+    chosen = [run for run in runs if run.config.seed == 0]
+    costs = dict(zip([r.name for r in chosen], estimate.costs(chosen), strict=True))
+    for layers in (20, 56):
+        plain, residual = (costs[f"residual={r},depth={layers},seed=0"] for r in (False, True))
+        assert plain.parameters == residual.parameters
+    # 330 steps of 128 images, forward and backward.
+    assert plain.total == 3 * plain.multiply_adds * 330 * 128
+    hours = estimate.device_hours([residual, residual], images_per_second=100)
+    assert hours == [pytest.approx(330 * 128 / 100 / 3600)] * 2
+
+
+def test_a_dry_run_lists_runs_and_starts_nothing(tmp_path):
+    arguments = ("--images_per_second=1000", "--price=3")
+    done = subprocess.run(
+        **command(
+            "scripts/sweep.py",
+            "--config=configs/depth.py",
+            f"--workdir={tmp_path / 'sweep'}",
+            "--dry_run",
+            *arguments,
+        )
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| residual=") == 20
+    assert f"| {tmp_path}/sweep/residual=False,depth=56,seed=4 | 852,730 |" in done.stdout
+    assert "device hours, cost" in done.stdout.splitlines()[-1]
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_run_measured_here_gives_the_images_per_second(tmp_path):
+    sweep = {"config": "configs/digits.py", "arguments": ["--config.model.depth=8"]}
+    [run] = expand.runs([{"seed": 1}], digits.get_config())
+    assert estimate.measure(run, sweep, steps=3) > 0
+
+
+def test_launchers_share_a_sweep_and_a_failing_run_stops_no_other(config):
+    """Two launchers at once, then a third: each good run is trained once, the bad ones are told."""
+    both = [subprocess.Popen(**script(config)) for _ in range(2)]
+    outputs = [process.communicate()[0] for process in both]
+    folder = config.parent / "sweep"
+    states = {one.name: one.state for one in watch.look(str(folder))}
+    good = ["learning_rate=0.1,seed=0", "learning_rate=0.1,seed=1"]
+    assert {name for name, state in states.items() if state == "finished"} == {*good}
+    assert [*states.values()].count("failed") == 2
+    for name in good:
+        assert (folder / name / "log.txt").read_text().count("done: ") == 1
+    assert "error: the loss is" in outputs[0] + outputs[1]
+
+    done = subprocess.run(**script(config, "--parallel=2"))
+    assert "4 runs, 2 of them finished" in done.stdout
+    assert done.returncode == 1  # the bad ones fail again
+    for name in good:
+        assert (folder / name / "log.txt").read_text().count("done: ") == 1
+    with pytest.raises(ValueError, match="no run has eval/top3; the metrics are: eval/images, "):
+        results.collect(str(folder), "eval/top3")
+    assert subprocess.run(**script(config, "results")).returncode == 0
+    with open(folder / "results.csv") as file:
+        rows = {row["learning_rate"]: row for row in csv.DictReader(file)}
+    assert rows["0.1"]["n"] == "2" and float(rows["0.1"]["eval/top1"]) > 0.3
+    assert rows["1e+30"]["state"] == "2 failed"
+
+    sweep = sweep_folder.read(str(folder))
+    with pytest.raises(ValueError, match="holds a sweep with arguments .*choose another"):
+        sweep_folder.record(str(folder), sweep | {"arguments": ["--config.batch_size=64"]})
+
+
+def test_ctrl_c_stops_the_runs_which_save_and_go_on(config):
+    config.write_text(CONFIG.replace("1e30", "0.2").replace("= 30", "= 400"))
+    launcher = subprocess.Popen(**script(config, "--parallel=2"))
+    folder = config.parent / "sweep"
+    end = time.monotonic() + 120
+    while len(list(folder.glob("*/checkpoints/00000010"))) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    launcher.send_signal(signal.SIGINT)
+    _, errors = launcher.communicate()
+    assert errors.splitlines()[-1].startswith("stopped; the runs have saved")
+    states = [one.state for one in watch.look(str(folder))]
+    assert sorted(states) == ["stopped", "stopped", "waiting", "waiting"]
+    with pytest.raises(AssertionError):
+        still_running(folder)
+    steps = {one.name: one.step for one in watch.look(str(folder)) if one.state == "stopped"}
+    for name, step in steps.items():
+        assert (folder / name / "checkpoints" / f"{step:08d}").is_dir()
+
+
+def still_running(folder):
+    command_lines = [p.read_bytes() for p in pathlib.Path("/proc").glob("[0-9]*/cmdline")]
+    assert any(str(folder).encode() in line for line in command_lines)
+
+
+def test_a_search_is_gone_on_with_and_counts_its_trials(config):
+    first = subprocess.run(**script(config, "--optimize=eval/top1", "--trials=1"))
+    assert first.returncode == 0, first.stderr
+    assert "1 trial: 1 complete; best eval/top1" in first.stdout
+    more = subprocess.run(**script(config, "--optimize=eval/top1", "--trials=2"))
+    assert "2 trials: 2 complete" in more.stdout
+    runs = sweep_folder.read(str(config.parent / "sweep"))["runs"]
+    rates = [one["optimizer.learning_rate"] for one in runs.values()]
+    assert len({*rates}) == 2 and all(0.01 <= rate <= 0.5 for rate in rates)
+
+
+def test_a_search_stops_hopeless_runs_and_takes_up_those_that_were_left(tmp_path, config):
+    """With made-up runs in place of training."""
+    sweep = {"config": "x", "arguments": [], "base": {}, "git": None}
+    sweep_folder.record(str(tmp_path), sweep | {"runs": {}})
+
+    def opened():
+        space = {"optimizer.learning_rate": (0.1, 0.2, 0.3), "seed": spaces.Range(0, 1000)}
+        base = digits.get_config()
+        return search.Search(str(tmp_path), sweep, base, space, "eval/loss", trials=7)
+
+    def write(name, losses, state):
+        lines = [{"config": {"batch_size": 8}, "total_steps": 20}]
+        lines += [{"step": step, "eval/loss": loss} for step, loss in losses.items()]
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        writer = metrics.Writer(folder, lines, lines[0], 20)
+        writer.close()
+        sweep_folder.write_state(str(tmp_path), name, state)
+
+    searched = opened()
+    names = searched.names()
+    for _ in range(5):
+        name = next(names)
+        write(name, {10: 1.0, 20: 0.5}, "finished")
+        assert searched.watch([name]) == []
+        searched.ended(name)
+    bad = next(names)
+    write(bad, {10: 9.0}, "running")
+    assert searched.watch([bad]) == [bad]
+    write(bad, {10: 9.0}, "stopped")
+    searched.ended(bad)
+    assert sweep_folder.state(str(tmp_path), bad)["state"] == "pruned"
+
+    left = next(names)
+    write(left, {10: 1.0}, "stopped")  # the launcher was killed here
+    again = opened()
+    names = again.names()
+    assert next(names) == left
+    write(left, {10: 1.0, 20: 0.25}, "finished")
+    assert again.watch([left]) == []
+    again.ended(left)
+    assert next(names, None) is None
+    assert again.summary() == f"7 trials: 6 complete, 1 pruned; best eval/loss 0.2500: {left}"
+
+
+@pytest.fixture
+def bucket():
+    """A bucket in memory."""
+    fsspec.register_implementation("s3", MemoryFileSystem, clobber=True)
+    yield "s3://bucket/sweep"
+    MemoryFileSystem.store.clear()
+
+
+def made_up(folder, values):
+    """Writes a sweep of runs that never ran: name -> (overrides, state, top-1 at steps 10 and 20)."""
+    runs = {name: overrides for name, (overrides, _, _) in values.items()}
+    sweep = {"config": "x", "arguments": [], "base": {"seed": 0}, "git": None, "runs": runs}
+    sweep_folder.record(folder, sweep)
+    for name, (_, state, top1) in values.items():
+        path = sweep_folder.path(folder) / name
+        path.mkdir(parents=True)
+        lines = [{"config": {"batch_size": 8}, "parameters": 7, "total_steps": 20}]
+        lines += [
+            {"step": 10 * i, "eval/top1": x, "train/images_per_second": 4.0}
+            for i, x in enumerate(top1, 1)
+        ]
+        text = "".join(f"{line}\n" for line in lines).replace("'", '"')
+        (path / "metrics.jsonl").write_text(text)
+        sweep_folder.write_state(folder, name, state)
+
+
+def test_results_are_grouped_over_seeds_and_sorted_also_in_a_bucket(bucket):
+    values = {
+        f"d={d},s={s}": ({"model.depth": d, "seed": s}, "finished", [0.1, top1])
+        for (d, s), top1 in {(20, 0): 0.5, (20, 1): 0.7, (56, 0): 0.8, (56, 1): 0.9}.items()
+    }
+    values["d=56,s=2"] = ({"model.depth": 56, "seed": 2}, "running", [0.2])
+    made_up(bucket, values)
+    groups = results.collect(bucket, "eval/top1")
+    rows = results.rows(groups, "eval/top1")
+    table = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    assert [row["depth"] for row in table] == [56, 20]
+    assert [row["n"] for row in table] == [2, 2]  # the running one does not count
+    assert table[0]["state"] == "2 finished, 1 running"
+    assert table[1]["eval/top1"] == pytest.approx(0.6)
+    assert table[1]["eval/top1 sd"] == pytest.approx(0.02**0.5)
+
+    names = results.write(bucket, groups, "eval/top1", x="parameters")
+    assert names == ["results.csv", "results.md", "curves.png", "fields.png", "parameters.png"]
+    files = {name: (sweep_folder.path(bucket) / name).read_bytes() for name in names}
+    read = [*csv.reader(io.StringIO(files["results.csv"].decode()))]
+    assert read[1][:3] == ["56", "2", "2 finished, 1 running"]
+    for name in names[2:]:
+        with Image.open(io.BytesIO(files[name])) as image:
+            assert len(image.convert("RGB").getcolors(100_000)) > 50  # more than an empty frame
+    with pytest.raises(ValueError, match="--x=parametres: choose one of depth, n, .*parameters"):
+        results.write(bucket, groups, "eval/top1", x="parametres")
+
+
+def test_two_fields_are_drawn_as_a_plane(tmp_path):
+    values = {
+        f"{lr},{r}": ({"lr": lr, "model.residual": r}, "finished", [0.1, lr / (2 - r)])
+        for lr in (0.01, 0.1, 1.0)
+        for r in (False, True)
+    }
+    made_up(str(tmp_path), values)
+    names = results.write(
+        str(tmp_path), results.collect(str(tmp_path), "eval/top1"), "eval/top1", None
+    )
+    assert "pairs.png" in names
+
+
+def test_the_standing_of_a_run_tells_its_eta_and_whether_it_was_killed(tmp_path):
+    made_up(str(tmp_path), {"seed=0": ({"seed": 0}, "running", [0.5])})
+    [standing] = watch.look(str(tmp_path))
+    assert (standing.step, standing.total_steps) == (10, 20)
+    assert standing.seconds_left == 10 * 8 / 4.0
+    assert "00:20" in watch.table([standing], "eval/top1")
+    state = tmp_path / "seed=0" / "state.json"
+    old = time.time() - sweep_folder.LOST - 1
+    sweep_folder.write_json(sweep_folder.path(state), {"state": "running", "time": old})
+    assert watch.look(str(tmp_path))[0].state == "lost"
+    with pytest.raises(FileNotFoundError, match="holds no sweep"):
+        watch.look(str(tmp_path / "elsewhere"))
+
+
+def test_a_killed_worker_leaves_its_run_locked_until_the_training_ends(config):
+    sweep = {"config": str(config), "arguments": [], "base": {}, "git": None}
+    folder = str(config.parent / "sweep")
+    config.write_text(CONFIG.replace("= 30", "= 4000"))
+    sweep_folder.record(folder, sweep | {"runs": {"seed=0": {"seed": 0}}})
+    arguments = ("-m", "sweeps.worker", folder, "seed=0")
+    first = subprocess.Popen(**command(*arguments))
+    log = pathlib.Path(folder, "seed=0", "log.txt")
+    end = time.monotonic() + 120
+    while not log.exists() or "step 10" not in log.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    first.kill()
+    first.communicate()
+    second = subprocess.run(**command(*arguments))
+    assert second.returncode == worker.BUSY
+    subprocess.run(["pkill", "-f", f"train.py.*{folder}"], check=True)
+
+
+def test_runs_at_a_time_share_the_machine_evenly(monkeypatch):
+    monkeypatch.setattr(worker, "cores", lambda: list("01234567"))
+    monkeypatch.setattr(local, "accelerators", lambda: [])
+    assert local.shares(2) == [{worker.CORES: "0,1,2,3"}, {worker.CORES: "4,5,6,7"}]
+    monkeypatch.setattr(local, "accelerators", lambda: ["0", "1", "2"])
+    assert local.shares(3) == [{"CUDA_VISIBLE_DEVICES": x} for x in "012"]
+    with pytest.raises(ValueError, match="--parallel=4: choose 1 to 3, the number of GPUs"):
+        local.shares(4)
+
+
+def test_a_missing_engine_is_named(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ValueError, match="needs Slurm's sbatch"):
+        slurm.check()
+    with pytest.raises(ValueError, match="needs SkyPilot.*pipx install"):
+        sky.check()
+
+
+@pytest.mark.skipif(not shutil.which("sky"), reason="no sky: pipx install skypilot")
+def test_skypilots_parser_accepts_the_yaml_of_a_sweep(tmp_path):
+    engines = sorted((PROJECT / "sweeps" / "engines").glob("sky_*.yaml"))
+    assert len(engines) == 3
+    for engine in engines:
+        settings = yaml.safe_load(engine.read_text())
+        file = tmp_path / "rates.yaml"
+        sky.write("gs://bucket/rates", "rates", settings, file)
+        task = yaml.safe_load(file.read_text())
+        assert task["run"] == 'python -m sweeps.worker gs://bucket/rates "$RUN"\n'
+    with pytest.raises(ValueError, match="SkyPilot does not accept .*rates.yaml"):
+        sky.write("gs://bucket/rates", "rates", settings | {"num_nods": 2}, file)
+
+
+def test_each_run_becomes_a_managed_job(tmp_path, monkeypatch):
+    (tmp_path / "sky").write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n'
+        'echo \'[{"job_name": "rates-seed-1", "status": "RECOVERING"}]\'\n'
+    )
+    (tmp_path / "sky").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    file = tmp_path / "rates.yaml"
+    file.write_text("secrets: {TOKEN: null}\n")
+    with pytest.raises(ValueError, match="the secrets TOKEN are not in the environment"):
+        sky.launch(["seed=1"], file)
+    monkeypatch.setenv("TOKEN", "x")
+    assert sky.launch(["seed=1"], file) == {"seed=1": "rates-seed-1"}
+    call = "jobs launch --yes --detach-run --name=rates-seed-1 --env=RUN=seed=1 --secret=TOKEN"
+    assert (tmp_path / "calls").read_text() == f"{call} {file}\n"
+
+    made_up(str(tmp_path / "sweep"), {"seed=1": ({"seed": 1}, "stopped", [0.5])})
+    sweep = sweep_folder.read(str(tmp_path / "sweep"))
+    jobs = {"jobs": {"seed=1": {"engine": "sky", "id": "rates-seed-1"}}}
+    sweep_folder.record(str(tmp_path / "sweep"), sweep | jobs)
+    assert watch.look(str(tmp_path / "sweep"))[0].state == "queued"
+
+
+def test_the_nodes_of_a_skypilot_job_find_each_other():
+    program = (
+        "import jax\nfrom training import command\n"
+        "command.run(lambda: print(jax.process_index(), 'of', jax.process_count()))"
+    )
+    nodes = {"SKYPILOT_NODE_IPS": "127.0.0.1\n127.0.0.1", "SKYPILOT_NUM_NODES": "2"}
+    processes = [
+        subprocess.Popen(**command("-c", program, env=nodes | {"SKYPILOT_NODE_RANK": str(rank)}))
+        for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [out.strip() for out, _ in outputs] == ["0 of 2", "1 of 2"], outputs
