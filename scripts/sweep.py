@@ -55,6 +55,10 @@ def launch() -> None:
     config, folder = command.CONFIG.value, workdir()
     path = config_flags.get_config_filename(flags.FLAGS["config"])
     settings = engine_settings()
+    if LAUNCHER.value == "local":
+        local.shares(parallel())
+    elif not DRY_RUN.value:
+        {"slurm": slurm, "sky": sky}[LAUNCHER.value].check(folder)
     sweep = {
         "config": relative(path),
         "arguments": [
@@ -76,9 +80,6 @@ def launch() -> None:
     if DRY_RUN.value:
         print(table)
         return
-    {"local": lambda: local.shares(parallel()), "slurm": slurm.check, "sky": sky.check}[
-        LAUNCHER.value
-    ]()
     train.writable(folder)
     sweep_folder.record(folder, sweep | {"runs": {run.name: run.overrides for run in runs}})
     (sweep_folder.path(folder) / "runs.md").write_text(table + "\n")

@@ -128,5 +128,4 @@ def lock(file: epath.Path, wait: bool = True):
 
 def rank() -> int:
     """Returns which of the processes of a run this is; 0 looks after its state."""
-    names = ("SLURM_PROCID", "SKYPILOT_NODE_RANK", "OMPI_COMM_WORLD_RANK")
-    return int(next((os.environ[name] for name in names if name in os.environ), 0))
+    return int(os.environ.get("SLURM_PROCID", os.environ.get("SKYPILOT_NODE_RANK", 0)))

@@ -18,12 +18,16 @@ from sweeps import folder as sweep_folder
 CHECK = "import sys, sky; sky.Task.from_yaml(sys.argv[1])"
 
 
-def check() -> None:
-    """Raises ValueError where there is no SkyPilot."""
+def check(folder: str) -> None:
+    """Raises ValueError where there is no SkyPilot, or `folder` is not in a bucket."""
     if not shutil.which("sky"):
         raise ValueError(
             "--launcher=sky needs SkyPilot, in an environment of its own: "
             "pipx install 'skypilot[gcp]' (or aws, kubernetes, ...), then: sky check"
+        )
+    if sweep_folder.is_local(folder):
+        raise ValueError(
+            f"--workdir={folder}: SkyPilot's nodes need a bucket, gs://... or s3://..."
         )
 
 
@@ -31,7 +35,7 @@ def write(folder: str, name: str, settings: dict, file: pathlib.Path) -> None:
     """Writes the YAML of a sweep, and has it checked by SkyPilot's own parser.
 
     Args:
-      folder: of the sweep: a bucket, or what the nodes mount.
+      folder: of the sweep, in a bucket.
       name: of the sweep.
       settings: a task of SkyPilot without `run`: resources, setup, file_mounts, secrets, ...
       file: to write.

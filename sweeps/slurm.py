@@ -35,14 +35,16 @@ class Task:
         return submitit.helpers.DelayedSubmission(Task(self._folder, self._name))
 
 
-def check() -> None:
-    """Raises ValueError where submitit or Slurm are not there."""
+def check(folder: str) -> None:
+    """Raises ValueError where submitit or Slurm are not there, or `folder` is in a bucket."""
     try:
         import submitit  # noqa: F401
     except ModuleNotFoundError as error:
         raise ValueError("--launcher=slurm needs submitit: pip install -e '.[sweeps]'") from error
     if not shutil.which("sbatch"):
         raise ValueError("--launcher=slurm needs Slurm's sbatch: run it on a login node")
+    if not sweep_folder.is_local(folder):
+        raise ValueError(f"--workdir={folder}: Slurm needs a folder that all nodes see")
 
 
 def launch(folder: str, names: list[str], parallel: int, settings: dict) -> dict[str, str]:

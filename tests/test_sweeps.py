@@ -372,9 +372,14 @@ def test_runs_at_a_time_share_the_machine_evenly(monkeypatch):
 def test_a_missing_engine_is_named(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ValueError, match="needs Slurm's sbatch"):
-        slurm.check()
+        slurm.check("/shared/sweep")
     with pytest.raises(ValueError, match="needs SkyPilot.*pipx install"):
-        sky.check()
+        sky.check("gs://bucket/sweep")
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    with pytest.raises(ValueError, match="Slurm needs a folder that all nodes see"):
+        slurm.check("gs://bucket/sweep")
+    with pytest.raises(ValueError, match="SkyPilot's nodes need a bucket"):
+        sky.check("/shared/sweep")
 
 
 @pytest.mark.skipif(not shutil.which("sky"), reason="no sky: pipx install skypilot")
