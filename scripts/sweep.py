@@ -97,9 +97,10 @@ def launch() -> None:
         sky.write(folder, name_of(folder), settings, file)
         print(f"SkyPilot's task: {file}")
         jobs = sky.launch(names, file)
-    jobs = {name: {"engine": LAUNCHER.value, "id": job} for name, job in jobs.items()}
-    sweep_folder.record(folder, sweep | {"jobs": jobs})
-    print(f"submitted {len(jobs)} jobs; python scripts/sweep.py status --workdir={folder}")
+    for name, job in jobs:  # noted one by one, should an engine refuse a later one
+        noted = {"jobs": {name: {"engine": LAUNCHER.value, "id": job}}}
+        sweep_folder.record(folder, sweep | noted)
+    print(f"submitted {len(names)} jobs; python scripts/sweep.py status --workdir={folder}")
 
 
 def to_do(standing: watch.Standing) -> bool:

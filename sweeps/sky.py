@@ -10,6 +10,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 import yaml
 
@@ -60,8 +61,8 @@ def write(folder: str, name: str, settings: dict, file: pathlib.Path) -> None:
         raise ValueError(f"SkyPilot does not accept {file}: {reason}")
 
 
-def launch(names: list[str], file: pathlib.Path) -> dict[str, str]:
-    """Submits a managed job for each run; returns the job's name of each.
+def launch(names: list[str], file: pathlib.Path) -> Iterator[tuple[str, str]]:
+    """Submits a managed job for each run; yields (run, name of its job).
 
     Raises:
       ValueError: SkyPilot refuses one, or a secret is not in the environment.
@@ -71,7 +72,6 @@ def launch(names: list[str], file: pathlib.Path) -> dict[str, str]:
     absent = [name for name in wanted if name not in os.environ]
     if absent:
         raise ValueError(f"the secrets {', '.join(absent)} are not in the environment: export them")
-    jobs = {}
     for name in names:
         # SkyPilot's names have letters, digits and dashes.
         job = f"{file.stem}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
@@ -81,8 +81,7 @@ def launch(names: list[str], file: pathlib.Path) -> dict[str, str]:
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ValueError(f"SkyPilot refuses {name}: {reason}")
-        jobs[name] = job
-    return jobs
+        yield name, job
 
 
 def queue() -> dict[str, str]:

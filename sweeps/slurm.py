@@ -47,8 +47,8 @@ def check(folder: str) -> None:
         raise ValueError(f"--workdir={folder}: Slurm needs a folder that all nodes see")
 
 
-def launch(folder: str, names: list[str], parallel: int, settings: dict) -> dict[str, str]:
-    """Submits the runs as one array; returns the job of each.
+def launch(folder: str, names: list[str], parallel: int, settings: dict) -> list[tuple[str, str]]:
+    """Submits the runs as one array; returns (run, number of its job).
 
     Args:
       folder: of the sweep, on a disk that all nodes see.
@@ -75,7 +75,7 @@ def launch(folder: str, names: list[str], parallel: int, settings: dict) -> dict
         raise ValueError(f"--engine: {error}") from error
     except submitit.core.utils.FailedJobError as error:
         raise ValueError(f"Slurm refuses the array: {error}") from error
-    return {name: job.job_id for name, job in zip(names, jobs, strict=True)}
+    return [(name, job.job_id) for name, job in zip(names, jobs, strict=True)]
 
 
 def queue() -> dict[str, str]:

@@ -406,9 +406,9 @@ def test_each_run_becomes_a_managed_job(tmp_path, monkeypatch):
     file = tmp_path / "rates.yaml"
     file.write_text("secrets: {TOKEN: null}\n")
     with pytest.raises(ValueError, match="the secrets TOKEN are not in the environment"):
-        sky.launch(["seed=1"], file)
+        dict(sky.launch(["seed=1"], file))
     monkeypatch.setenv("TOKEN", "x")
-    assert sky.launch(["seed=1"], file) == {"seed=1": "rates-seed-1"}
+    assert dict(sky.launch(["seed=1"], file)) == {"seed=1": "rates-seed-1"}
     call = "jobs launch --yes --detach-run --name=rates-seed-1 --env=RUN=seed=1 --secret=TOKEN"
     assert (tmp_path / "calls").read_text() == f"{call} {file}\n"
 
