@@ -38,8 +38,8 @@ def main() -> None:
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds checkpoints already: choose another --workdir")
 
-    module, variables = models.load_torch(MODEL.value, torch_files.read(WEIGHTS.value))
-    config, fields = closest_config(module, normalisation(MODEL.value))
+    network, variables = models.load_torch(MODEL.value, torch_files.read(WEIGHTS.value))
+    config, fields = closest_config(network, normalisation(MODEL.value))
     variables = jax.tree.map(jnp.asarray, variables)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state={})
@@ -61,28 +61,30 @@ def normalisation(name: str) -> dict[str, tuple[float, float, float]]:
     return {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
 
-def closest_config(module, normalised) -> tuple[str, dict]:
+def closest_config(network, normalised) -> tuple[str, dict]:
     """Returns the config, of as many classes if there is one, with the fewest other fields, and those."""
-    architecture = type(module).__module__.rpartition(".")[2]
-    fields = {name: getattr(module, name) for name in models.fields_of(type(module))}
-    defaults = vars(type(module))  # where a dataclass keeps them
+    architecture = type(network).__module__.rpartition(".")[2]
+    fields = {name: getattr(network, name) for name in models.fields_of(type(network))}
+    defaults = vars(type(network))  # where a dataclass keeps them
     found = []
     for file in sorted((command.PROJECT / "configs").glob("*.py")):
         if file.stem in command.NOT_CONFIGS:
             continue
-        config = importlib.import_module(f"configs.{file.stem}").get_config()
+        module = importlib.import_module(f"configs.{file.stem}")
+        config = module.get_config()
         model = config.model
         if model.name != architecture:
             continue
         other = {k: v for k, v in fields.items() if model.get(k, defaults.get(k)) != v}
         if other.keys() <= set(model):  # only a field that the config has can be a flag
             other_classes = "num_classes" in other
-            found.append((other_classes, len(other), file.name, other, config.input))
+            sweeps = hasattr(module, "sweep")  # of two alike, the one that is no sweep
+            found.append((other_classes, len(other), sweeps, file.name, other, config.input))
     if not found:
         raise ValueError(
             f"no config in configs/ can describe this network: {architecture}, {fields}"
         )
-    _, _, name, other, images = min(found, key=lambda entry: entry[:3])
+    *_, name, other, images = min(found, key=lambda entry: entry[:4])
     other = {f"model.{k}": v for k, v in other.items()}
     for k, v in normalised.items():
         if len(images[k]) == len(v) and images[k] != v:  # not for grey images

@@ -233,4 +233,5 @@ COMMANDS = {"launch": launch, "status": status, "results": show_results}
 
 if __name__ == "__main__":
     chosen = sys.argv.pop(1) if sys.argv[1:2] and sys.argv[1] in COMMANDS else "launch"
+    sweep_folder.reach_buckets()
     command.run(COMMANDS[chosen], trains=False)

@@ -18,8 +18,6 @@ import uuid
 
 from etils import epath
 
-os.environ.setdefault("EPATH_USE_TF", "false")  # buckets through fsspec, even beside TensorFlow
-
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 RENEWED = 20.0  # seconds between two signs of life
 LOST = 90.0  # seconds without one after which a run counts as killed
@@ -99,6 +97,11 @@ def last_lines(folder: str, name: str, number: int = 5) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join(log.decode(errors="replace").splitlines()[-number:])
+
+
+def reach_buckets() -> None:
+    """Lets a command, and those that it starts, reach buckets through fsspec, even beside TensorFlow."""
+    os.environ.setdefault("EPATH_USE_TF", "false")
 
 
 def is_local(folder: str) -> bool:

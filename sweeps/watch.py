@@ -65,6 +65,8 @@ def look(folder: str, names: list[str] | None = None) -> list[Standing]:
         engines = queues[job["engine"]].get(job["id"]) if job else None
         if engines in WAITING:  # also a run that was stopped, and is to go on
             state = "queued"
+        elif engines and state not in ("finished", "failed"):  # its job has just begun
+            state = "running"
         lines = metrics.read_lines(sweep_folder.path(folder) / name)
         found.append(Standing(name, state, lines, noted.get("last", "")))
     return found

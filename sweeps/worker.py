@@ -119,6 +119,7 @@ def cores() -> list[str]:
 
 
 def main(folder: str, name: str) -> int:
+    sweep_folder.reach_buckets()
     if CORES in os.environ and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in os.environ[CORES].split(",")})
     return Worker(folder, name).run()

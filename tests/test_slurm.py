@@ -12,15 +12,12 @@ import yaml
 from conftest import PROJECT, command
 
 from sweeps import folder as sweep_folder
-from sweeps import slurm
+from sweeps import results, slurm, watch
 from training import metrics
 
-pytestmark = [
-    pytest.mark.skipif(
-        slurm_cluster.missing() is not None, reason=slurm_cluster.missing() or "Slurm is there"
-    ),
-    pytest.mark.xdist_group("slurm"),  # one cluster for all tests
-]
+pytestmark = pytest.mark.skipif(
+    slurm_cluster.missing() is not None, reason=slurm_cluster.missing() or "Slurm is there"
+)
 
 CONFIG = """
 from configs import digits, spaces
@@ -47,24 +44,20 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture
-def sweep(cluster, tmp_path):
+def sweep(cluster, tmp_path, monkeypatch):
     """Returns a function that launches a sweep on the cluster, and its folder."""
+    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])  # for squeue
+    folder = tmp_path / "sweep"
 
-    def launch(sweep, steps=30, every=10):
-        (tmp_path / "tried.py").write_text(CONFIG.format(sweep=sweep, steps=steps, every=every))
-        return subprocess.run(**script(cluster, tmp_path, "--launcher=slurm"))
+    def launch(sweep, steps, every):
+        config = tmp_path / "tried.py"
+        config.write_text(CONFIG.format(sweep=sweep, steps=steps, every=every))
+        arguments = (f"--config={config}", f"--workdir={folder}", "--launcher=slurm")
+        done = subprocess.run(**command("scripts/sweep.py", *arguments, env=cluster.env))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
-    return launch, str(tmp_path / "sweep")
-
-
-def script(cluster, tmp_path, *arguments):
-    return command(
-        "scripts/sweep.py",
-        *arguments,
-        f"--config={tmp_path / 'tried.py'}",
-        f"--workdir={tmp_path / 'sweep'}",
-        env=cluster.env,
-    )
+    return launch, str(folder)
 
 
 def wait_until(condition, what, seconds=120):
@@ -93,54 +86,53 @@ def evaluations(workdir):
     return {step: x["eval/loss"] for step, x in figures(workdir).items() if "eval/loss" in x}
 
 
-def test_a_sweep_runs_as_an_array_and_a_failing_run_does_not_stop_the_others(
-    cluster, sweep, tmp_path
-):
+def test_a_sweep_runs_as_an_array_and_a_failing_run_does_not_stop_the_others(cluster, sweep):
     launch, folder = sweep
     rates = "(0.1, 0.2, 0.3, 1e30)"
     runs = f'spaces.product({{"optimizer.learning_rate": {rates}}})'
-    done = launch(runs)
-    assert done.returncode == 0, done.stderr
-    assert "submitted 4 jobs" in done.stdout
-    arrays = {job["id"].partition("_")[0] for job in sweep_folder.read(folder)["jobs"].values()}
-    assert len(arrays) == 1
-    again = launch(runs)  # what is queued or running is not launched twice
-    assert "4 of them finished, running or queued already" in again.stdout, again.stdout
+    assert "submitted 4 jobs" in launch(runs, steps=20, every=10)
+    jobs = [job["id"].split("_") for job in sweep_folder.read(folder)["jobs"].values()]
+    assert len({array for array, _ in jobs}) == 1 and len({task for _, task in jobs}) == 4
+    # What is queued or running is not launched twice.
+    assert {one.state for one in watch.look(folder)} <= {"queued", "running"}
 
     ended = {"finished", "failed"}
     wait_until(lambda: {*states(folder).values()} <= ended, "the array did not end")
-    assert sorted(states(folder).values()) == ["failed", "finished", "finished", "finished"]
-    done = subprocess.run(**script(cluster, tmp_path, "status"))
-    shown = done.stdout
+    standings = watch.look(folder)
+    assert [one.state for one in standings] == ["finished", "finished", "finished", "failed"]
+    shown = watch.table(standings, "eval/top1")
     assert "4 runs: 3 finished, 1 failed" in shown
     assert "error: the loss is" in shown
-    done = subprocess.run(**script(cluster, tmp_path, "results"))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| finished |") == 3
+    groups = results.collect(folder, "eval/top1")
+    assert [group.states for group in groups] == ["finished"] * 3 + ["1 failed"]
 
 
 def test_runs_that_slurm_stops_are_queued_again_and_end_bit_for_bit_alike(cluster, sweep, tmp_path):
     launch, folder = sweep
-    launch('spaces.product({"seed": range(3)})', steps=240, every=80)
-    names = preempted, out_of_time, killed = "seed=0", "seed=1", "seed=2"
+    # Three times the same: digits are read once, whatever the number of threads.
+    launch('spaces.product({"input.threads": (1, 2, 3)})', steps=480, every=80)
+    names = preempted, out_of_time, killed = [f"threads={number}" for number in (1, 2, 3)]
     jobs = {name: job["id"] for name, job in sweep_folder.read(folder)["jobs"].items()}
     for name in names:
-        first = tmp_path / "sweep" / name / "checkpoints" / "00000080"
-        wait_until(first.exists, "no checkpoint")
-    cluster.run("scontrol", "requeue", jobs[preempted])  # SIGTERM, and from the start again
-    cluster.run("scancel", "--signal=USR2", jobs[out_of_time])  # what comes before a time limit
-    wait_until(lambda: [*states(folder).values()].count("stopped") == 2, "not stopped")
+        saved = tmp_path / "sweep" / name / "checkpoints"
+        wait_until(lambda saved=saved: any(saved.glob("0???????")), "no checkpoint")
     cluster.kill_node()
     cluster.start_node()
+    for name in names:
+        log = tmp_path / "sweep" / name / "log.txt"
+        wait_until(lambda log=log: "resumed at step" in log.read_text(), "not started again")
+    cluster.run("scontrol", "requeue", jobs[preempted])  # SIGTERM, and from the start again
+    cluster.run("scancel", "--signal=USR2", jobs[out_of_time])  # what comes before a time limit
     wait_until(lambda: {*states(folder).values()} == {"finished"}, "the runs did not end")
 
+    alone = tmp_path / "alone"
+    arguments = (f"--config={tmp_path / 'tried.py'}", f"--workdir={alone}")
+    subprocess.run(**command("train.py", *arguments), check=True)
     for name in names:
-        workdir = tmp_path / name
-        arguments = (f"--config={tmp_path / 'tried.py'}", f"--config.{name}")
-        subprocess.run(**command("train.py", *arguments, f"--workdir={workdir}"), check=True)
         lines = metrics.read_lines(f"{folder}/{name}")
-        assert any("resumed" in line for line in lines), f"{name} was not stopped in between"
-        assert evaluations(f"{folder}/{name}") == evaluations(workdir)
+        resumed = sum("resumed" in line for line in lines)
+        assert resumed == (1 if name == killed else 2), name
+        assert evaluations(f"{folder}/{name}") == evaluations(alone)
 
 
 def test_submitit_accepts_the_settings_that_are_shipped(cluster, tmp_path):
@@ -154,7 +146,7 @@ def test_submitit_accepts_the_settings_that_are_shipped(cluster, tmp_path):
 
 
 def test_two_processes_under_srun_equal_one(cluster, tmp_path):
-    arguments = ("--config=configs/digits.py", "--config.total_steps=12", "--config.log_steps=1")
+    arguments = ("--config=configs/digits.py", "--config.total_steps=6", "--config.log_steps=1")
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     done = subprocess.run(**command("train.py", *arguments, f"--workdir={alone}", devices=2))
     assert done.returncode == 0, done.stderr

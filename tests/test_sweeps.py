@@ -13,6 +13,7 @@ import fsspec
 import pytest
 import yaml
 from conftest import PROJECT, command
+from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
@@ -179,11 +180,11 @@ def test_launchers_share_a_sweep_and_a_failing_run_stops_no_other(config):
 
 
 def test_ctrl_c_stops_the_runs_which_save_and_go_on(config):
-    config.write_text(CONFIG.replace("1e30", "0.2").replace("= 30", "= 400"))
+    config.write_text(CONFIG.replace("1e30", "0.2").replace("= 30", "= 1000"))
     launcher = subprocess.Popen(**script(config, "--parallel=2"))
     folder = config.parent / "sweep"
     end = time.monotonic() + 120
-    while len(list(folder.glob("*/checkpoints/00000010"))) < 2:
+    while len({path.parent for path in folder.glob("*/checkpoints/0*")}) < 2:
         assert time.monotonic() < end
         time.sleep(0.1)
     launcher.send_signal(signal.SIGINT)
@@ -203,12 +204,10 @@ def still_running(folder):
     assert any(str(folder).encode() in line for line in command_lines)
 
 
-def test_a_search_is_gone_on_with_and_counts_its_trials(config):
-    first = subprocess.run(**script(config, "--optimize=eval/top1", "--trials=1"))
-    assert first.returncode == 0, first.stderr
-    assert "1 trial: 1 complete; best eval/top1" in first.stdout
-    more = subprocess.run(**script(config, "--optimize=eval/top1", "--trials=2"))
-    assert "2 trials: 2 complete" in more.stdout
+def test_a_search_runs_its_trials(config):
+    done = subprocess.run(**script(config, "--optimize=eval/top1", "--trials=2", "--parallel=2"))
+    assert done.returncode == 0, done.stderr
+    assert "2 trials: 2 complete; best eval/top1" in done.stdout
     runs = sweep_folder.read(str(config.parent / "sweep"))["runs"]
     rates = [one["optimizer.learning_rate"] for one in runs.values()]
     assert len({*rates}) == 2 and all(0.01 <= rate <= 0.5 for rate in rates)
@@ -260,8 +259,11 @@ def test_a_search_stops_hopeless_runs_and_takes_up_those_that_were_left(tmp_path
 
 
 @pytest.fixture
-def bucket():
+def bucket(monkeypatch):
     """A bucket in memory."""
+    monkeypatch.setattr(
+        gpath, "_is_tf_installed", lambda: False
+    )  # sweeps/folder.py, in a new process
     fsspec.register_implementation("s3", MemoryFileSystem, clobber=True)
     yield "s3://bucket/sweep"
     MemoryFileSystem.store.clear()

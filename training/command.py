@@ -50,7 +50,6 @@ def run(main, trains: bool = True) -> None:
 
     def start(_):
         logging.set_verbosity(logging.ERROR)  # Orbax and Grain tell their every step
-        os.environ.setdefault("EPATH_USE_TF", "false")  # buckets through fsspec, without TensorFlow
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         if not jax.config.jax_compilation_cache_dir:
             jax.config.update("jax_compilation_cache_dir", str(cache / "cnn-architectures" / "jax"))
