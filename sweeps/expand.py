@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import importlib.util
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -43,8 +44,12 @@ def expand(path: str, base: ConfigDict) -> list[Run]:
     return runs(module.sweep(), base)
 
 
-def runs(overrides: list[dict[str, Any]], base: ConfigDict) -> list[Run]:
+def runs(overrides: Iterable[dict[str, Any]], base: ConfigDict) -> list[Run]:
     """Returns a run for each of the overrides; raises what `expand` raises."""
+    overrides = list(overrides)  # sweep() may be a generator
+    for one in overrides:
+        if not isinstance(one, dict):
+            raise ValueError(f'the sweep() has {one!r}: let it be overrides, {{"model.depth": 56}}')
     found = {}
     names = short_names(overrides)
     for one in overrides:

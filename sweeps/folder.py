@@ -28,11 +28,16 @@ def read(folder: str) -> dict:
 
     Raises:
       FileNotFoundError: it does not exist.
+      ValueError: it is damaged.
     """
     try:
         return json.loads((path(folder) / "sweep.json").read_text())
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} holds no sweep: no sweep.json in it") from None
+    except ValueError as error:
+        raise ValueError(
+            f"{folder}/sweep.json is damaged ({error}): remove it and launch again"
+        ) from error
 
 
 def record(folder: str, sweep: dict) -> None:
