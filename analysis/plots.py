@@ -45,8 +45,7 @@ def curves(runs: dict[str, str], output: str, title: str = "") -> None:
     right.set(xlabel="step", ylabel="top-1 error (%)", ylim=(0, None))
     right.legend(frameon=False, title="dots: evaluation\nthin: training", alignment="left")
     for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        _clean(axes)
     figure.suptitle(title)
     figure.savefig(output, dpi=110)
     plt.close(figure)

@@ -88,7 +88,7 @@ def launch() -> None:
     if not names:
         return
     if LAUNCHER.value == "local":
-        launch_local(folder, iter(names), names)
+        launch_local(folder, names, names)
         return
     if LAUNCHER.value == "slurm":
         jobs = slurm.launch(folder, names, PARALLEL.value, settings)

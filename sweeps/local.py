@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 from sweeps import worker
 
@@ -16,7 +16,7 @@ POLL = 0.5  # seconds
 
 def launch(
     folder: str,
-    names: Iterator[str],
+    names: Iterable[str],
     parallel: int,
     ended: Callable[[str, int], None],
     watch: Callable[[list[str]], list[str]] = lambda running: [],

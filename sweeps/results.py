@@ -160,10 +160,11 @@ def write(folder: str, groups: list[Group], metric: str, x: str | None) -> list[
     if len(fields) > 1:
         contents["pairs.png"] = plots.pairs(points, fields, metric)
     if x is not None:
-        column = [dict(zip(table[0], row, strict=True))[x] for row in rows(known, metric)[1:]]
+        column = table[0].index(x)
+        values = [row[column] for g, row in zip(groups, table[1:], strict=True) if g in known]
         drawn = [
             point._replace(fields=point.fields | {x: value})
-            for point, value in zip(points, column, strict=True)
+            for point, value in zip(points, values, strict=True)
         ]
         contents[f"{x.replace('/', '_')}.png"] = plots.against(drawn, [x], metric, by=fields[:1])
     for name, content in contents.items():

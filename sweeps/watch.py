@@ -62,10 +62,10 @@ def look(folder: str, names: list[str] | None = None) -> list[Standing]:
     for name in sweep["runs"] if names is None else names:
         noted = sweep_folder.state(folder, name)
         state, job = noted["state"], jobs.get(name)
-        engines = queues[job["engine"]].get(job["id"]) if job else None
-        if engines in WAITING:  # also a run that was stopped, and is to go on
+        in_queue = queues[job["engine"]].get(job["id"]) if job else None
+        if in_queue in WAITING:  # also a run that was stopped, and is to go on
             state = "queued"
-        elif engines and state not in ("finished", "failed"):  # its job has just begun
+        elif in_queue and state not in ("finished", "failed"):  # its job has just begun
             state = "running"
         lines = metrics.read_lines(sweep_folder.path(folder) / name)
         found.append(Standing(name, state, lines, noted.get("last", "")))

@@ -62,10 +62,11 @@ class Worker:
         done = threading.Event()
 
         def keep_renewing():
-            host = os.uname().nodename
-            sweep_folder.write_state(self._folder, self._name, "running", host=host)
-            while not done.wait(sweep_folder.RENEWED):
+            while True:
+                host = os.uname().nodename
                 sweep_folder.write_state(self._folder, self._name, "running", host=host)
+                if done.wait(sweep_folder.RENEWED):
+                    return
 
         thread = threading.Thread(target=keep_renewing, daemon=True)
         thread.start()
