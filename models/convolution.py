@@ -7,7 +7,7 @@ convolution takes one of these forms (`_choose`); every other platform keeps XLA
   grouped    a loop over blocks of at least 16 channels, each a convolution with one group:
              smaller groups are merged, as a block diagonal kernel
   pointwise  a matrix product
-  winograd   for 3x3 kernels at stride 1 with 32 channels or more: see models/winograd.py
+  winograd   for 3x3 kernels at stride 1 with 64 x 64 channels or 128 x 32: see models/winograd.py
   patches    for outputs of at most 3 x 3 pixels: a matrix product with the patches of the input
   stock      XLA's own, forward and for the input; the weight gradient is a matrix product with the
              patches, a few images at a time: those of all would not fit into the cache
@@ -174,7 +174,7 @@ def _choose(x, w, geometry):
         return "pointwise"
     _, height, width, _ = _output_shape(x, w, geometry)
     unit = geometry.strides == geometry.dilation == (1, 1)
-    if w.shape[:2] == (3, 3) and unit and min(w.shape[2:]) >= 32:
+    if w.shape[:2] == (3, 3) and unit and w.shape[2] * w.shape[3] >= 4096:
         return "winograd"
     return "patches" if height * width <= 9 else "stock"
 

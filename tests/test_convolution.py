@@ -42,16 +42,16 @@ CASES = {
     "32 groups of 4": ((2, 8, 7, 128), (3, 3, 4, 128), 1, "SAME", 1, 32),
     "8 groups of 4 to 2, stride 2": ((2, 8, 7, 32), (3, 3, 4, 16), 2, "SAME", 1, 8),
 }
-WINOGRAD = {  # 3x3, stride 1, at least 32 channels in and out
-    "winograd, even map": ((3, 8, 6, 32), (3, 3, 32, 32), 1, ONE, 1, 1),
-    "winograd, 7x7 map": ((2, 7, 7, 32), (3, 3, 32, 32), 1, "SAME", 1, 1),
-    "winograd, 1x1 map": ((4, 1, 1, 32), (3, 3, 32, 32), 1, ONE, 1, 1),
-    "winograd, 2x2 map": ((4, 2, 2, 32), (3, 3, 32, 32), 1, ONE, 1, 1),
-    "winograd, unpadded, batch of 1": ((1, 8, 7, 32), (3, 3, 32, 32), 1, "VALID", 1, 1),
-    "winograd, asymmetric, to more": ((2, 6, 5, 32), (3, 3, 32, 40), 1, ((2, 0), (1, 2)), 1, 1),
-    "winograd, far padded, to fewer": ((2, 4, 5, 40), (3, 3, 40, 32), 1, ((4, 0), (1, 3)), 1, 1),
+WINOGRAD = {  # 3x3, stride 1, at least 64 x 64 channels in and out
+    "winograd, even map": ((3, 8, 6, 64), (3, 3, 64, 64), 1, ONE, 1, 1),
+    "winograd, 7x7 map": ((2, 7, 7, 64), (3, 3, 64, 64), 1, "SAME", 1, 1),
+    "winograd, 1x1 map": ((4, 1, 1, 64), (3, 3, 64, 64), 1, ONE, 1, 1),
+    "winograd, 2x2 map": ((4, 2, 2, 64), (3, 3, 64, 64), 1, ONE, 1, 1),
+    "winograd, unpadded, batch of 1": ((1, 8, 7, 64), (3, 3, 64, 64), 1, "VALID", 1, 1),
+    "winograd, asymmetric, to more": ((2, 6, 5, 64), (3, 3, 64, 72), 1, ((2, 0), (1, 2)), 1, 1),
+    "winograd, far padded, to fewer": ((2, 4, 5, 128), (3, 3, 128, 32), 1, ((4, 0), (1, 3)), 1, 1),
     "winograd, 2 groups of 64": ((2, 6, 5, 128), (3, 3, 64, 128), 1, ONE, 1, 2),
-    "winograd, 5 groups of 8 merged": ((2, 6, 5, 40), (3, 3, 8, 40), 1, ONE, 1, 5),
+    "winograd, 7 groups of 10 merged": ((2, 6, 5, 70), (3, 3, 10, 70), 1, ONE, 1, 7),
 }
 CASES |= WINOGRAD
 
