@@ -32,6 +32,7 @@ setup(
         "pyyaml>=6.0",
         "safetensors>=0.4.3",
         "scikit-learn>=1.5",
+        "scipy>=1.13",
         "simplejpeg>=1.7",
         "tensorboardX>=2.6.2",
         "tensorflow-datasets>=4.9.8",

@@ -36,6 +36,7 @@ MAY_DIFFER = {
     "log_steps",
     "eval_steps",
     "eval_epochs",
+    "eval_train",
     "checkpoint_steps",
     "checkpoint_epochs",
     "keep_checkpoints",
@@ -43,6 +44,7 @@ MAY_DIFFER = {
     "input.threads",
     "input.max_broken_images",
 }
+EVALUATES = {"eval": "evaluation", "eval_train": "training images"}
 
 
 def main() -> None:
@@ -88,9 +90,10 @@ def train(config, workdir: str) -> dict[str, float]:
         train_state = train_state if restored is None else restored
         step = int(train_state.step)
         batches = data.make_train(train_source, config.input, config.batch_size, config.seed, step)
-        eval_batches = data.make_eval(
-            eval_source, config.input, sharding.eval_batch_size(config.batch_size)
-        )
+        eval_batch_size = sharding.eval_batch_size(config.batch_size)
+        eval_sets = {"eval": data.make_eval(eval_source, config.input, eval_batch_size)}
+        if config.eval_train:
+            eval_sets["eval_train"] = data.make_eval(train_source, config.input, eval_batch_size)
 
         writer = metrics.Writer(workdir, previous, header(config, count, total_steps), step)
         stack.callback(writer.close)
@@ -149,12 +152,18 @@ def train(config, workdir: str) -> dict[str, float]:
             progress.train(step, logged)
             pending = []
             if evaluates:
-                result = evaluation.evaluate(eval_step, train_state, eval_batches, mesh)
-                writer.write(step, {f"eval/{name}": value for name, value in result.items()})
-                progress.say(
-                    f"step {step}: evaluation top-1 {result['top1']:.2%}, top-5 {result['top5']:.2%}, "
-                    f"loss {result['loss']:.4f} ({result['images']:,} images)"
-                )
+                results = {
+                    name: evaluation.evaluate(eval_step, train_state, batches, mesh)
+                    for name, batches in eval_sets.items()
+                }
+                for name, found in results.items():
+                    writer.write(step, {f"{name}/{key}": value for key, value in found.items()})
+                    progress.say(
+                        f"step {step}: {EVALUATES[name]} top-1 {found['top1']:.2%}, "
+                        f"top-5 {found['top5']:.2%}, loss {found['loss']:.4f} "
+                        f"({found['images']:,} images)"
+                    )
+                result = results["eval"]
             if saves:
                 if not steps.all_finite(train_state):
                     raise not_finite("the network's weights are", step, schedule, saved)

@@ -189,6 +189,84 @@ def pairs(points: list[Point], fields: list[str], metric: str) -> bytes:
     return _png(figure)
 
 
+def depths(runs: list) -> bytes:
+    """Draws error over the steps as figure 6 of arXiv:1512.03385: plain on the left, residual on the right.
+
+    Training error is dashed, test error solid; a colour a depth; the line is the mean over seeds, the band
+    reaches from the lowest to the highest seed.
+
+    Args:
+      runs: of `analysis.depth.Run`.
+
+    Returns:
+      The picture, as a PNG.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
+    layers = sorted({run.depth for run in runs})
+    for axes, residual in zip(panels, (False, True), strict=True):
+        for depth, color in zip(layers, _colors(len(layers)), strict=True):
+            alike = [run for run in runs if (run.depth, run.residual) == (depth, residual)]
+            for split, style in (("train", "--"), ("test", "-")):
+                curves = [dict(getattr(run, split)) for run in alike]
+                steps = sorted(set.intersection(*map(set, curves))) if curves else []
+                values = [[curve[step] for curve in curves] for step in steps]
+                mean = [sum(v) / len(v) for v in values]
+                label = f"{depth} layers" if split == "test" else None
+                axes.plot(steps, mean, style, color=color, label=label)
+                if len(curves) > 1:
+                    low, high = map(min, values), map(max, values)
+                    axes.fill_between(steps, [*low], [*high], color=color, alpha=0.15, linewidth=0)
+        axes.set(title="residual" if residual else "plain", xlabel="step", ylim=(0, None))
+        _clean(axes)
+    seeds = len({run.seed for run in runs})
+    legend = f"dashed: training\nsolid: test\nn = {seeds} seed{'s' * (seeds > 1)}"
+    panels[1].legend(frameon=False, title=legend, alignment="left")
+    panels[0].set_ylabel("error (%)")
+    return _png(figure)
+
+
+def signals(networks: dict[str, dict]) -> bytes:
+    """Draws what flows through plain and residual networks, see `analysis.signals`.
+
+    Args:
+      networks: name -> {"residual", "depth", "gradients": {when: norms}, "responses", "branches",
+        "top1", "without"}; the deepest ones are drawn bold.
+
+    Returns:
+      The picture, as a PNG.
+    """
+    figure, panels = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
+    moments = list(next(iter(networks.values()))["gradients"])[:3]
+    deepest = max(found["depth"] for found in networks.values())
+    for label, found in networks.items():
+        style = {
+            "color": "C0" if found["residual"] else "C3",
+            "linewidth": 1.8 if found["depth"] == deepest else 1.0,
+            "alpha": 1.0 if found["depth"] == deepest else 0.5,
+            "label": label,
+        }
+        for axes, when in zip(panels[0], moments, strict=False):
+            norms = found["gradients"][when]
+            axes.plot(range(1, len(norms) + 1), norms, **style)
+        panels[1][0].plot(range(1, len(found["responses"]) + 1), found["responses"], **style)
+        if found["branches"]:
+            panels[1][1].plot(
+                range(1, len(found["branches"]) + 1), found["branches"], "o-", markersize=3, **style
+            )
+        lost = [100 * (found["top1"] - top1) for top1 in found["without"]]
+        panels[1][2].plot(range(1, len(lost) + 1), lost, "o-", markersize=3, **style)
+    for axes, when in zip(panels[0], moments, strict=False):
+        axes.sharey(panels[0][0])
+        axes.set(title=f"gradient norm by layer, {when}", xlabel="layer", yscale="log")
+    panels[1][0].set(title="response of each layer (std after BN)", xlabel="layer", ylim=(0, None))
+    panels[1][1].set(title="size of the branch / of the shortcut", xlabel="block", ylim=(0, None))
+    panels[1][2].set(title="top-1 lost without the block (points)", xlabel="block")
+    for axes in panels.flat:
+        _clean(axes)
+    panels[0][0].legend(frameon=False, fontsize="small")
+    return _png(figure)
+
+
 def text(value) -> str:
     """Returns a field's value as a legend shows it."""
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     config.log_steps = 100
     config.eval_epochs = 1.0
     config.eval_steps = 0  # wins over eval_epochs where it is above 0
+    config.eval_train = False  # evaluate on the training images, too, without augmentation
     config.checkpoint_epochs = 1.0
     config.checkpoint_steps = 0
     config.keep_checkpoints = 2  # the latest so many, and the best by top-1

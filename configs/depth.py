@@ -1,19 +1,86 @@
-"""Plain against residual networks of 20 and 56 layers: the depth experiment on the embedded digits.
+"""Plain against residual networks of growing depth: the experiment of deep residual learning.
 
-Paper: https://arxiv.org/abs/1512.03385, section 4.2 and figure 6 (there on CIFAR-10). The two kinds have
-the same layers and the same parameters (shortcut A has none) and differ in one field.
+Paper: https://arxiv.org/abs/1512.03385, sections 4.1 and 4.2, figures 4 and 6. The two kinds have the same
+layers and the same parameters (shortcut A has none) and differ in one field, `model.residual`.
 
-  python scripts/sweep.py --config=configs/depth.py --workdir=runs/depth --launcher=local
+  python scripts/depth_experiment.py --preset=quick          # trains all, writes the report
+  python scripts/sweep.py --config=configs/depth.py:paper --workdir=DIR --launcher=slurm  # on a cluster
+
+The name after the colon is one of PRESETS; the default is quick.
+
+  quick     the embedded digits, 20 and 56 layers, minutes a seed on two cores
+  laptop    CIFAR-10 with the paper's networks, 20 and 56 layers, 10 epochs: a night on two cores
+  paper     CIFAR-10 as in section 4.2: 20, 32, 44, 56 and 110 layers, 64,000 steps
+  imagenet  ImageNet as in section 4.1: 18 and 34 layers
+
+All networks of a preset share one schedule. So all warm up, where the paper warms up 110 layers alone, and
+laptop has a cosine schedule, as its run is short. The paper trains on 45,000 images of CIFAR-10, all its
+figures but those of ImageNet's table 2 are curves; here it is all 50,000.
 """
 
-from configs import digits, spaces
+from typing import NamedTuple
+
+from configs import cifar10, common, digits, resnet50_he, spaces
 
 
-def get_config():
-    return digits.get_config()
+class Preset(NamedTuple):
+    depths: tuple[int, ...]
+    seeds: int
+    epochs: float
+    evaluations: int  # over the run, of test and training images
 
 
-def sweep():
+PRESETS = {
+    "quick": Preset((20, 56), seeds=5, epochs=30.0, evaluations=10),
+    "laptop": Preset((20, 56), seeds=3, epochs=10.0, evaluations=5),
+    "paper": Preset((20, 32, 44, 56, 110), seeds=5, epochs=64_000 * 128 / 50_000, evaluations=20),
+    "imagenet": Preset((18, 34), seeds=3, epochs=90.0, evaluations=18),
+}
+
+
+def get_config(name="quick"):
+    if name not in PRESETS:
+        raise ValueError(f"configs/depth.py:{name}: choose one of {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    if name == "quick":
+        config = digits.get_config()
+    elif name == "imagenet":
+        config = resnet50_he.get_config()
+        config.model = common.resnet(preset.depths[0], num_classes=1000)
+    else:
+        config = cifar10.get_config()
+        config.optimizer.warmup_factor = 0.1  # section 4.2: 0.01 for about 400 iterations
+        config.optimizer.warmup_epochs = 400 * 128 / 50_000
+    if name == "laptop":
+        config.optimizer.schedule = "cosine"
+        config.optimizer.warmup_epochs = 0.5
+    config.model.depth = preset.depths[0]
+    config.model.shortcut = "A"
+    config.eval_train = True
+    config.keep_checkpoints = 2 if name == "imagenet" else preset.evaluations
+    config.update(length(preset.epochs, preset.evaluations))
+    return config
+
+
+def length(epochs: float, evaluations: int) -> dict:
+    """Returns the fields that make a run so long, with evenly spaced evaluations and checkpoints."""
+    return {
+        "total_steps": 0,
+        "total_epochs": float(epochs),
+        "eval_steps": 0,
+        "eval_epochs": epochs / evaluations,
+        "checkpoint_steps": 0,
+        "checkpoint_epochs": epochs / evaluations,
+    }
+
+
+def sweep(name="quick", depths=(), seeds=0):
+    """Returns the runs, seed by seed, so that a sweep that is stopped has compared some seeds fully."""
+    preset = PRESETS[name]
     return spaces.product(
-        {"model.residual": (False, True), "model.depth": (20, 56), "seed": range(5)}
+        {
+            "seed": range(seeds or preset.seeds),
+            "model.depth": depths or preset.depths,
+            "model.residual": (False, True),
+        }
     )

@@ -5,3 +5,4 @@ from data.pipeline import input_shape as input_shape
 from data.pipeline import make_eval as make_eval
 from data.pipeline import make_train as make_train
 from data.sources import open_source as open_source
+from data.sources import subset as subset

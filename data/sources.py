@@ -182,6 +182,30 @@ class InMemory:
         return f"image {i}"
 
 
+class Subset:
+    """Some images of a source that is not in memory."""
+
+    def __init__(self, source, chosen):
+        self._source, self._chosen = source, chosen
+        self.class_names = source.class_names
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, i: int):
+        return self._source[int(self._chosen[i])]
+
+    def describe(self, i: int) -> str:
+        return self._source.describe(int(self._chosen[i]))
+
+
+def subset(source, chosen):
+    """Returns a source of the images with the numbers `chosen`, in their order."""
+    if isinstance(source, InMemory):
+        return InMemory(source.images[chosen], source.labels[chosen], source.class_names)
+    return Subset(source, chosen)
+
+
 def digits(split: str) -> InMemory:
     """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels: each fifth is for the test."""
     from sklearn.datasets import load_digits

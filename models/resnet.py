@@ -56,11 +56,16 @@ class Shortcut(nn.Module):
         if same_shape and self.option != "C":
             return x
         if self.option == "A":
-            x = x[:, :: self.stride, :: self.stride]
-            missing = self.features - x.shape[-1]
-            before = missing // 2 if self.zeros == "around" else 0
-            return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, missing - before)))
+            return shortcut_a(x, self.features, self.stride, self.zeros)
         return self.norm()(self.conv(self.features, 1, self.stride)(x))
+
+
+def shortcut_a(x, features: int, stride: int, zeros: str = "after"):
+    """Returns x, subsampled and padded with channels of zeros: a shortcut without parameters."""
+    x = x[:, ::stride, ::stride]
+    missing = features - x.shape[-1]
+    before = missing // 2 if zeros == "around" else 0
+    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, missing - before)))
 
 
 class BasicBlock(nn.Module):

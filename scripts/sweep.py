@@ -18,12 +18,10 @@ Examples:
 
 import pathlib
 import sys
-import time
 
 import yaml
 from absl import flags
 from ml_collections import config_flags
-from tqdm import tqdm
 
 import train
 from sweeps import estimate, expand, local, results, sky, slurm, watch
@@ -83,12 +81,13 @@ def launch() -> None:
     train.writable(folder)
     sweep_folder.record(folder, sweep | {"runs": {run.name: run.overrides for run in runs}})
     (sweep_folder.path(folder) / "runs.md").write_text(table + "\n")
-    names = [one.name for one in watch.look(folder, [run.name for run in runs]) if to_do(one)]
+    names = [one.name for one in watch.look(folder, [run.name for run in runs]) if one.to_do]
     print(f"{len(runs)} runs, {len(runs) - len(names)} of them finished, running or queued already")
     if not names:
         return
     if LAUNCHER.value == "local":
-        launch_local(folder, names, names)
+        weights = {run.name: cost.total for run, cost in zip(runs, costs, strict=True)}
+        launch_local(folder, names, watch.Pace(folder, {name: weights[name] for name in names}))
         return
     if LAUNCHER.value == "slurm":
         jobs = slurm.launch(folder, names, PARALLEL.value, settings)
@@ -103,46 +102,15 @@ def launch() -> None:
     print(f"submitted {len(names)} jobs; python scripts/sweep.py status --workdir={folder}")
 
 
-def to_do(standing: watch.Standing) -> bool:
-    """Whether a run is to be launched: neither done nor in the hands of another launcher."""
-    return standing.state not in ("finished", "running", "queued", "pruned")
-
-
-def launch_local(folder: str, names, of: list[str] | None, searched=None) -> None:
+def launch_local(folder: str, names, pace=None, searched=None) -> None:
     """Runs `names` here, tells how they stand, and ends the command with status 1 where one failed."""
-    began, statuses, shown = time.monotonic(), {}, 0.0
-
-    def ended(name, status):
-        statuses[name] = status
-        if searched:
-            searched.ended(name)
-        [standing] = watch.look(folder, [name])
-        value = standing.latest(METRIC.value)
-        text = f"{name}: {standing.state}" + (f", {METRIC.value} {value:.4f}" if value else "")
-        if of is not None:
-            left = len(of) - len(statuses)
-            seconds = (time.monotonic() - began) / len(statuses) * left
-            text += f" ({len(statuses)} of {len(of)}, ETA {tqdm.format_interval(seconds)})"
-        print(text, flush=True)
-        if standing.state == "failed":
-            print("".join(f"    {line}\n" for line in standing.last.splitlines()), end="")
-
-    def look(running):
-        nonlocal shown
-        if sys.stdout.isatty() and time.monotonic() - shown > 2:
-            shown = time.monotonic()
-            watch.show(watch.table(watch.look(folder, of), METRIC.value))
-        return searched.watch(running) if searched else []
-
-    complete = local.launch(folder, names, parallel(), ended, look)
+    statuses = local.follow(folder, names, parallel(), METRIC.value, pace, searched)
     if searched:
         print(searched.summary())
-    print(watch.totals(watch.look(folder, of)))
-    if not complete:
+    print(watch.totals(watch.look(folder, None if searched else list(pace.costs))))
+    if statuses is None:
         sys.exit("stopped; the runs have saved their state, and the same command goes on")
-    if any(
-        status not in (0, local.worker.BUSY, local.worker.SAVED) for status in statuses.values()
-    ):
+    if any(status not in local.NO_FAILURE for status in statuses.values()):
         sys.exit(1)
     print(f"next: python scripts/sweep.py results --workdir={folder}")
 
@@ -167,7 +135,7 @@ def search(path: str, config, folder: str, sweep: dict) -> None:
     train.writable(folder)
     sweep_folder.record(folder, sweep | {"runs": {}})
     searched = Search(folder, sweep, config, fields, OPTIMIZE.value, TRIALS.value)
-    launch_local(folder, searched.names(), None, searched)
+    launch_local(folder, searched.names(), searched=searched)
 
 
 def status() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib.util
+import inspect
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -27,11 +28,20 @@ def load(path: str):
     return module
 
 
+def swept(module, path: str) -> Iterable[dict[str, Any]]:
+    """Returns what the `sweep()` of a config's module returns.
+
+    It gets what `get_config` gets, "laptop" of configs/depth.py:laptop, if it takes something.
+    """
+    takes = inspect.signature(module.sweep).parameters
+    return module.sweep(*path.split(":", 1)[1:] if takes else ())
+
+
 def expand(path: str, base: ConfigDict) -> list[Run]:
     """Returns the runs of the config file `path`.
 
     Args:
-      path: for example configs/depth.py.
+      path: for example configs/depth.py, or configs/depth.py:laptop.
       base: what its `get_config()` returned, with the flags of the command line.
 
     Raises:
@@ -41,7 +51,7 @@ def expand(path: str, base: ConfigDict) -> list[Run]:
     module = load(path)
     if not hasattr(module, "sweep"):
         raise ValueError(f"{path} has no sweep(): see configs/depth.py for one")
-    return runs(module.sweep(), base)
+    return runs(swept(module, path), base)
 
 
 def runs(overrides: Iterable[dict[str, Any]], base: ConfigDict) -> list[Run]:
@@ -69,7 +79,7 @@ def short_names(overrides: list[dict[str, Any]]) -> dict[str, str]:
     """Returns the fields that tell runs apart, else all, each with its shortest clear name.
 
     A field that changes always and only with another one before it is left out: `resize` in a sweep over
-    image sizes.
+    image sizes. The seed is always in, so that names stay when seeds are added.
     """
     fields = list(dict.fromkeys(field for one in overrides for field in one))
     telling = []
@@ -82,7 +92,7 @@ def short_names(overrides: list[dict[str, Any]]) -> dict[str, str]:
             < len(overrides)
             for other in telling
         )
-        if len(values) > 1 and not follows:
+        if field == "seed" or (len(values) > 1 and not follows):
             telling.append(field)
     telling = telling or fields
     last = [field.rpartition(".")[2] for field in telling]

@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
-from sweeps import worker
+from sweeps import watch, worker
 
 POLL = 0.5  # seconds
+NO_FAILURE = (0, worker.BUSY, worker.SAVED)  # exit statuses of a run
 
 
 def launch(
@@ -69,12 +70,61 @@ def launch(
     return not stopping
 
 
+def follow(
+    folder: str, names: Iterable[str], parallel: int, metric: str, pace=None, searched=None
+) -> dict[str, int] | None:
+    """Runs `names` as `launch` does, and tells how they stand: as a table on a terminal, else in lines.
+
+    Args:
+      folder: of the sweep.
+      names: of the runs.
+      parallel: so many at a time.
+      metric: to show of each run.
+      pace: a `watch.Pace` of all of them, where they are known.
+      searched: a `search.Search` that names them.
+
+    Returns:
+      The exit status of each run; None where it was stopped by a signal.
+    """
+    statuses, shown = {}, time.monotonic()
+
+    def ended(name, status):
+        statuses[name] = status
+        if searched:
+            searched.ended(name)
+        [standing] = watch.look(folder, [name])
+        value = standing.latest(metric)
+        text = f"{name}: {standing.state}" + (f", {metric} {value:.4f}" if value else "")
+        print(text + (f" ({pace.text()})" if pace else ""), flush=True)
+        if standing.state == "failed":
+            print("".join(f"    {line}\n" for line in standing.last.splitlines()), end="")
+
+    def look(running):
+        nonlocal shown
+        terminal = sys.stdout.isatty()
+        if time.monotonic() - shown > (2 if terminal else 300):
+            shown = time.monotonic()
+            told = [pace.text()] if pace else []
+            if terminal:
+                names = list(pace.costs) if pace else None
+                watch.show("\n".join([watch.table(watch.look(folder, names), metric), *told]))
+            else:
+                print("".join(f"{line}\n" for line in told), end="", flush=True)
+        return searched.watch(running) if searched else []
+
+    return statuses if launch(folder, names, parallel, ended, look) else None
+
+
 def accelerators() -> list[str]:
     """Returns the GPUs that a run may use, without starting JAX."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [d for d in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if d]
     numbers = (re.fullmatch(r"/dev/nvidia(\d+)", path) for path in glob.glob("/dev/nvidia*"))
     return sorted((match[1] for match in numbers if match), key=int)
+
+
+def is_tpu_host() -> bool:
+    return bool(glob.glob("/dev/accel*") + glob.glob("/dev/vfio/[0-9]*"))
 
 
 def shares(parallel: int) -> list[dict[str, str]]:
@@ -87,7 +137,7 @@ def shares(parallel: int) -> list[dict[str, str]]:
     """
     if parallel == 1:
         return [{}]
-    if glob.glob("/dev/accel*") + glob.glob("/dev/vfio/[0-9]*"):
+    if is_tpu_host():
         raise ValueError(
             f"--parallel={parallel}: on a TPU host choose 1, a run takes all its chips"
         )

@@ -33,7 +33,7 @@ def space(path: str) -> dict[str, Any]:
     if not hasattr(module, "sweep"):
         raise ValueError(f"{path} has no space() and no sweep(): see configs/resnet50.py for both")
     values = {}
-    for overrides in module.sweep():
+    for overrides in expand.swept(module, path):
         for field, value in overrides.items():
             values.setdefault(field, []).append(value)
     choices = {field: list(dict.fromkeys(found)) for field, found in values.items()}

@@ -32,6 +32,11 @@ class Standing:
         headers = [header for line in self.lines for header in (line, line.get("resumed", {}))]
         return max((header.get("total_steps", 0) for header in headers), default=0)
 
+    @property
+    def to_do(self) -> bool:
+        """Whether it is to be launched: neither done nor in the hands of another launcher."""
+        return self.state not in ("finished", "running", "queued", "pruned")
+
     def latest(self, metric: str) -> float | None:
         return next((line[metric] for line in reversed(self.lines) if metric in line), None)
 
@@ -70,6 +75,44 @@ def look(folder: str, names: list[str] | None = None) -> list[Standing]:
         lines = metrics.read_lines(sweep_folder.path(folder) / name)
         found.append(Standing(name, state, lines, noted.get("last", "")))
     return found
+
+
+class Pace:
+    """Says when runs will be done, from the part of their work that is done and the time it took."""
+
+    def __init__(self, folder: str, costs: dict[str, int | None]):
+        """Begins to count.
+
+        Args:
+          folder: of the sweep.
+          costs: name of each run -> what it costs, in any unit; None: as much as any other.
+        """
+        self._folder = folder
+        self.costs = {name: cost or 1 for name, cost in costs.items()}
+        self._began, self._before = time.monotonic(), self._done()[0]
+
+    def _done(self) -> tuple[float, int]:
+        """Returns what is done, and of how many runs the end has come."""
+        done, ended = 0.0, 0
+        for one in look(self._folder, list(self.costs)):
+            over = one.state in ("finished", "failed")
+            part = 1.0 if over else one.step / one.total_steps if one.total_steps else 0.0
+            done, ended = done + self.costs[one.name] * part, ended + over
+        return done, ended
+
+    def text(self) -> str:
+        """Returns for example "3 of 20 runs done, all in 12:34, at 14:05"."""
+        done, ended = self._done()
+        text = f"{ended} of {len(self.costs)} runs done"
+        gained, left = done - self._before, sum(self.costs.values()) - done
+        if gained <= 0 or left <= 0:
+            return text
+        seconds = left / gained * (time.monotonic() - self._began)
+        at = time.localtime(time.time() + seconds)
+        day = "%a " if seconds > 12 * 3600 else ""
+        return (
+            f"{text}, all in {tqdm.format_interval(seconds)}, at {time.strftime(day + '%H:%M', at)}"
+        )
 
 
 def table(standings: list[Standing], metric: str) -> str:

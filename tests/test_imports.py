@@ -30,7 +30,10 @@ MAY_IMPORT = {
         "jax", "flax", "optax", "orbax", "numpy", "training",
         "absl", "ml_collections", "etils", "tqdm", "tensorboardX",
     },
-    "analysis": {"jax", "flax", "numpy", "matplotlib", "etils", "models", "data", "training", "analysis"},
+    "analysis": {
+        "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "etils",
+        "models", "data", "training", "analysis",
+    },
     "sweeps": {
         "etils", "ml_collections", "optuna", "submitit", "tqdm", "yaml",
         "configs", "models", "data", "training", "analysis", "sweeps",

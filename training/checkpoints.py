@@ -117,7 +117,7 @@ class Checkpoints:
           FileNotFoundError: there is none, or not that one.
           ValueError: `which` is none of the three, or the network has another shape.
         """
-        steps = sorted(self._manager.all_steps())
+        steps = self.steps()
         if not steps:
             raise FileNotFoundError(f"no checkpoint in {self._folder}: train first")
         if which == "latest":
@@ -152,6 +152,10 @@ class Checkpoints:
             each = ocp.checkpoint_utils.construct_restore_args(wanted)
             restored = reader.restore(file, args=ocp.args.PyTreeRestore(wanted, restore_args=each))
         return restored.replace(opt_state=like.opt_state)
+
+    def steps(self) -> list[int]:
+        """Returns the steps whose checkpoints are kept."""
+        return sorted(self._manager.all_steps())
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()

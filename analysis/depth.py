@@ -1,0 +1,349 @@
+"""The verdict of the depth experiment: what depth does to plain and to residual networks, and how sure it is.
+
+Errors are in percent, differences in points of error, intervals of 95 % by Student's t over the seeds.
+"""
+
+import math
+import statistics
+from typing import NamedTuple
+
+from scipy import stats
+
+CONFIDENCE = 0.95
+MARGIN = 1.0  # points of error; residual networks may lose so much by depth and count as not worse
+
+# Published errors in percent, arXiv:1512.03385: (depth, residual) -> top-1.
+CIFAR10 = {
+    (20, True): 8.75,
+    (32, True): 7.51,
+    (44, True): 7.17,
+    (56, True): 6.97,
+    (110, True): 6.43,
+}
+IMAGENET = {(18, False): 27.94, (34, False): 28.54, (18, True): 27.88, (34, True): 25.03}
+PUBLISHED = {
+    "cifar10": (CIFAR10, "test error, table 6; of plain networks the paper prints curves alone"),
+    "imagenet": (IMAGENET, "validation error with ten crops, table 2"),
+}
+
+
+class Run(NamedTuple):
+    """A trained network."""
+
+    config: dict
+    parameters: int
+    train_images: int
+    test_images: int
+    train: list[tuple[int, float]]  # (step, error on the training images, in evaluation mode)
+    test: list[tuple[int, float]]
+
+    @property
+    def depth(self) -> int:
+        return self.config["model"]["depth"]
+
+    @property
+    def residual(self) -> bool:
+        return self.config["model"]["residual"]
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+    def figures(self) -> dict:
+        """Returns what is to be written down of it."""
+        names = "depth", "residual", "seed", "parameters", "train", "test"
+        return {name: getattr(self, name) for name in names}
+
+    def final(self, split: str) -> float:
+        return getattr(self, split)[-1][1]
+
+
+class Interval(NamedTuple):
+    """A mean over seeds; the limits are nan for one seed."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        if self.n < 2:
+            return f"{self.mean:+.2f} (one seed: no interval)"
+        return f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f}, n = {self.n})"
+
+
+class Claim(NamedTuple):
+    """What the paper says, and whether these runs say so."""
+
+    text: str
+    found: Interval  # points of training error
+    needed: str
+    holds: bool
+
+
+def interval(values: list[float]) -> Interval:
+    """Returns mean and confidence interval of values, one of each seed."""
+    mean, n = statistics.mean(values), len(values)
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * statistics.stdev(values) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def ends(runs: list[Run]) -> tuple[int, int]:
+    """Returns the least and the greatest depth."""
+    return min(run.depth for run in runs), max(run.depth for run in runs)
+
+
+def depth_effects(runs: list[Run], residual: bool, split: str) -> dict[int, float]:
+    """Returns seed -> error of the deepest networks less that of the shallowest.
+
+    Args:
+      runs: of the experiment.
+      residual: of which kind.
+      split: "train" or "test".
+    """
+    shallow, deep = ends(runs)
+    of = {(run.depth, run.seed): run.final(split) for run in runs if run.residual == residual}
+    seeds = sorted({seed for _, seed in of})
+    return {
+        seed: of[deep, seed] - of[shallow, seed]
+        for seed in seeds
+        if (deep, seed) in of and (shallow, seed) in of
+    }
+
+
+def differences(runs: list[Run], split: str) -> list[float]:
+    """Returns, for each seed, how much more the plain networks lose by depth than the residual ones."""
+    plain, residual = (depth_effects(runs, kind, split) for kind in (False, True))
+    return [plain[seed] - residual[seed] for seed in plain if seed in residual]
+
+
+def claims(runs: list[Run]) -> list[Claim]:
+    """Judges the paper's claims by the training error.
+
+    Raises:
+      ValueError: no seed has all four networks that are compared.
+    """
+    paired = differences(runs, "train") if runs else []
+    if not paired:
+        raise ValueError("no seed has plain and residual networks of both depths yet")
+    plain, residual = (
+        interval(list(depth_effects(runs, kind, "train").values())) for kind in (False, True)
+    )
+    difference = interval(paired)
+    shallow, deep = ends(runs)
+    return [
+        Claim(
+            f"Plain networks train worse with {deep} layers than with {shallow}",
+            plain,
+            "above 0",
+            _lowest(plain) > 0,
+        ),
+        Claim(
+            f"Residual networks do not train worse with {deep} layers than with {shallow}",
+            residual,
+            f"below {MARGIN:g}",
+            _highest(residual) < MARGIN,
+        ),
+        Claim(
+            "Plain networks lose more by depth than residual ones",
+            difference,
+            "above 0",
+            _lowest(difference) > 0,
+        ),
+    ]
+
+
+def _lowest(found: Interval) -> float:
+    return found.mean if found.n < 2 else found.low
+
+
+def _highest(found: Interval) -> float:
+    return found.mean if found.n < 2 else found.high
+
+
+def check_control(runs: list[Run]) -> None:
+    """Raises ValueError where a plain network and its residual twin differ in more than `residual`."""
+    twins = {}
+    for run in runs:
+        model = {k: v for k, v in run.config["model"].items() if k != "residual"}
+        same = run.config | {"model": model, "parameters": run.parameters}
+        twin = twins.setdefault((run.depth, run.seed), same)
+        differing = [field for field in same if same[field] != twin[field]]
+        if differing:
+            raise ValueError(
+                f"plain and residual network of {run.depth} layers, seed {run.seed}, differ in "
+                f"{', '.join(differing)}: they cannot be compared"
+            )
+
+
+def table(runs: list[Run], published: str | None) -> str:
+    """Returns the final errors as a table in Markdown: mean, standard deviation over seeds, n.
+
+    Args:
+      runs: of the experiment.
+      published: a key of PUBLISHED, whose figures stand beside ours.
+    """
+    heads = ["network", "parameters", "training error, %", "test error, %", "n"]
+    figures = PUBLISHED[published][0] if published else {}
+    rows = [[*heads, *(["paper, %"] if published else [])]]
+    rows.append([":---", *["---:"] * (len(rows[0]) - 1)])
+    for residual in (False, True):
+        for depth in sorted({run.depth for run in runs}):
+            alike = [run for run in runs if (run.depth, run.residual) == (depth, residual)]
+            if not alike:
+                continue
+            cells = [
+                label(depth, residual),
+                f"{alike[0].parameters:,}",
+                *(_spread([run.final(split) for run in alike]) for split in ("train", "test")),
+                str(len(alike)),
+            ]
+            if published:
+                cells.append(
+                    f"{figures[depth, residual]:.2f}" if (depth, residual) in figures else ""
+                )
+            rows.append(cells)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def effects(runs: list[Run]) -> str:
+    """Returns what depth does to training and test error, as a table in Markdown."""
+    shallow, deep = ends(runs)
+    rows = [[f"{deep} layers less {shallow}, points of error", "training", "test"]]
+    rows.append([":---", "---:", "---:"])
+    for kind, values in (
+        ("plain", lambda split: list(depth_effects(runs, False, split).values())),
+        ("residual", lambda split: list(depth_effects(runs, True, split).values())),
+        ("plain less residual", lambda split: differences(runs, split)),
+    ):
+        rows.append([kind, *(str(interval(values(split))) for split in ("train", "test"))])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def claimed(claims: list[Claim]) -> str:
+    """Returns the claims with what was found, as a table in Markdown."""
+    rows = [["claim, by training error", "found, points", "needed", "verdict"]]
+    rows.append([":---", ":---", ":---", ":---"])
+    for claim in claims:
+        holds = "**holds**" if claim.holds else "**does not hold**"
+        rows.append([claim.text, str(claim.found), claim.needed, holds])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def report(
+    runs: list[Run],
+    claims: list[Claim],
+    networks: dict,
+    header: dict,
+    missing: list[str],
+    command: str,
+) -> str:
+    """Returns the report in Markdown, beside depth.png and why.png.
+
+    Args:
+      runs: the finished ones.
+      claims: of `claims`.
+      networks: name -> what `analysis.signals.look_inside` measured, and "depth".
+      header: the first line of a run's metrics.jsonl.
+      missing: names of runs that are not finished.
+      command: that made the report.
+    """
+    config = header["config"]
+    source, size = config["input"]["source"], config["input"]["image_size"]
+    layers = sorted({run.depth for run in runs})
+    seeds = len({run.seed for run in runs})
+    steps, images = runs[0].train[-1][0], runs[0].train_images
+    epochs = steps * config["batch_size"] / images
+    published = published_for(config, layers)
+    versions = ", ".join(f"{name} {header['versions'][name]}" for name in ("python", "jax", "flax"))
+    parts = [
+        f"# Plain against residual networks of {', '.join(map(str, layers[:-1]))} and {layers[-1]} layers",
+        claimed(claims),
+        f"Preliminary: {len(missing)} runs are missing." if missing else "",
+        "![error over the steps](depth.png)",
+        "*As figure 6 of [1512.03385](https://arxiv.org/abs/1512.03385). Training error is that of the "
+        "training images in evaluation mode, without augmentation. Lines are means over "
+        f"{seeds} seed{'s' * (seeds > 1)}, bands reach from the lowest to the highest.*",
+        "## Final errors",
+        table(runs, published),
+        "Mean ± standard deviation over seeds, at the last step."
+        + (f" Paper: {PUBLISHED[published][1]}, with its own recipe." if published else ""),
+        "## What depth does",
+        effects(runs),
+        "Mean over seeds and its 95 % interval. Differences are taken within a seed: both kinds begin with the "
+        "same weights and see the same images in the same order.",
+        "## Why",
+        "![gradients, responses, blocks](why.png)",
+        reasons(networks),
+        "## How",
+        f"- Data: {source.partition(':')[0] if source.startswith('folder') else source}, "
+        f"{config['model']['num_classes']} classes, images of {size} x {size}, {images:,} to train and "
+        f"{runs[0].test_images:,} to test.\n"
+        f"- {steps:,} steps of {config['batch_size']} images ({epochs:.1f} epochs); learning rate "
+        f"{config['optimizer']['learning_rate']:g} per 256 images, {config['optimizer']['schedule']} schedule, "
+        f"warm-up {config['optimizer']['warmup_epochs']:.2g} epochs, weight decay "
+        f"{config['optimizer']['weight_decay']:g}.\n"
+        "- Plain and residual networks of one depth and seed differ in `model.residual` alone, in the records "
+        "of the runs themselves; they have the same number of parameters.\n"
+        f"- {len(runs)} runs, each on {header['devices']['count']} x {header['devices']['kind']}; first "
+        f"begun {header['date'][:10]}, revision {header['git']}, {versions}.\n"
+        f"- Command: `{command}`",
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def published_for(config: dict, layers: list[int]) -> str | None:
+    """Returns the key of PUBLISHED whose figures may stand beside these runs."""
+    classes, layout = config["model"]["num_classes"], config["model"]["layout"]
+    if layout == "cifar" and classes == 10 and len(config["input"]["mean"]) == 3:
+        return "cifar10"
+    return "imagenet" if layout == "imagenet" and classes == 1000 else None
+
+
+def reasons(networks: dict) -> str:
+    """Returns what the measurements say, a line a network."""
+    rows = [
+        [
+            "network",
+            "gradient norm at the start, last layer : first",
+            "at the end",
+            "branch / shortcut, median",
+            "top-1, %",
+            "without one block, median",
+            "worst",
+        ]
+    ]
+    rows.append([":---", *["---:"] * (len(rows[0]) - 1)])
+    for name, found in networks.items():
+        moments = list(found["gradients"].values())
+        without = sorted(100 * top1 for top1 in found["without"])
+        branches = found["branches"]
+        rows.append(
+            [
+                name,
+                *(f"1 : {norms[0] / norms[-1]:.2g}" for norms in (moments[0], moments[-1])),
+                f"{statistics.median(branches):.2f}" if branches else "",
+                f"{100 * found['top1']:.1f}",
+                f"{statistics.median(without):.1f}",
+                f"{without[0]:.1f}",
+            ]
+        )
+    images = next(iter(networks.values()))["images"]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + (
+        "\n\nOne seed. Top row of the picture: norm of the gradient of each layer's kernel for 128 training "
+        "images. Bottom: standard deviation of the layers' responses after BatchNorm (the paper's figure 7); "
+        "size (root mean square) of what a block adds, relative to what its shortcut carries; and what top-1 "
+        f"on {images:,} test images loses where one block is replaced by a shortcut without parameters "
+        "([1605.06431](https://arxiv.org/abs/1605.06431), section 4.1)."
+    )
+
+
+def label(depth: int, residual: bool) -> str:
+    return f"{'ResNet' if residual else 'plain'}-{depth}"
+
+
+def _spread(values: list[float]) -> str:
+    mean = f"{statistics.mean(values):.2f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.2f}"

@@ -1,0 +1,177 @@
+"""What flows through the blocks of a trained ResNet or of its plain twin, and what one block is worth.
+
+For the networks of basic blocks: 18 and 34 layers, and those for CIFAR.
+"""
+
+import re
+from typing import NamedTuple
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import data
+import models
+from models import resnet
+from training import checkpoints, sharding, state
+
+IMAGES = 1000  # to judge a network without a block
+BATCH = 128  # images for gradients and responses
+
+
+def look_inside(config, workdir: str) -> dict:
+    """Measures a trained network.
+
+    Args:
+      config: of the run.
+      workdir: of the run; where it kept a checkpoint of the middle, gradients are taken there, too.
+
+    Returns:
+      "gradients": {"at the start": norms, ...}, "responses", "branches", "images", "top1" of so many test
+      images, "without": top-1 without each block.
+    """
+    model = models.create(**(config.model.to_dict() | {"scan": False}))
+    training, test = sample(config.input, True, BATCH), sample(config.input, False, IMAGES)
+    everywhere = sharding.replicated(sharding.make_mesh())
+    shape = data.input_shape(config.input)
+    start = state.create(model, optax.identity(), shape, config.seed, everywhere)
+    saved = checkpoints.Checkpoints(workdir, read_only=True)
+    last = saved.steps()[-1]
+    middle = min(saved.steps(), key=lambda step: abs(step - last / 2))
+    moments = {"at the start": start}
+    moments |= {f"at step {s:,}": saved.restore(str(s), start) for s in sorted({middle, last})}
+    saved.close()
+    networks = {
+        when: {"params": at.params, "batch_stats": at.batch_stats} for when, at in moments.items()
+    }
+    trained = networks[f"at step {last:,}"]
+    sizes = responses(model, trained, training.images)
+    top1, *without = top1_without(model, trained, test)
+    return {
+        "gradients": {when: gradient_norms(model, v, training) for when, v in networks.items()},
+        "responses": sizes.layers,
+        "branches": sizes.branches,
+        "images": len(test.labels),
+        "top1": top1,
+        "without": without,
+    }
+
+
+class Images(NamedTuple):
+    """Some images as the network sees them: normalised, without augmentation."""
+
+    images: jax.Array  # float32 [N, height, width, channels]
+    labels: jax.Array  # int32 [N]
+
+
+def sample(config, train: bool, count: int, seed: int = 0) -> Images:
+    """Draws `count` images, or all where there are fewer, of the training or the evaluation split.
+
+    Args:
+      config: the `input` section of a config.
+      train: which of the two splits.
+      count: how many.
+      seed: of the draw.
+    """
+    source = data.open_source(config, train)
+    chosen = np.random.default_rng(seed).permutation(len(source))[:count]
+    [batch] = data.make_eval(data.subset(source, chosen), config, len(chosen))
+    (images,) = data.make_preprocess(config, train=False)(batch["image"])
+    kept = batch["mask"] > 0  # what could be decoded
+    return Images(images[kept], jnp.asarray(batch["label"][kept]))
+
+
+def gradient_norms(model, variables, batch: Images) -> list[float]:
+    """Returns the norm of the loss's gradient for each 3x3 layer's kernel, from the input on.
+
+    BatchNorm uses the statistics of the batch, as in training.
+    """
+
+    @jax.jit
+    def norms(variables):
+        def loss(params):
+            logits, _ = model.apply(
+                variables | {"params": params}, batch.images, train=True, mutable=["batch_stats"]
+            )
+            return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
+
+        gradients = jax.grad(loss)(variables["params"])
+        return [jnp.linalg.norm(g.ravel()) for g in _along(gradients, "Conv_[0-9]/kernel")]
+
+    return [float(norm) for norm in norms(variables)]
+
+
+class Responses(NamedTuple):
+    """How large the signals are."""
+
+    layers: list[float]  # standard deviation of each 3x3 layer, after BN, before the sum and ReLU
+    branches: list[float]  # of each block: rms of the branch's output / rms of the shortcut's
+
+
+def responses(model, variables, images) -> Responses:
+    """Measures the responses of the layers, as figure 7 of arXiv:1512.03385 does, in evaluation mode.
+
+    Args:
+      model: a network of models/resnet.py; a plain one has no `branches`.
+      variables: its parameters and statistics.
+      images: [N, height, width, channels].
+    """
+
+    def is_response(module, method):
+        return "BatchNorm" in type(module).__name__ or isinstance(module, resnet.Shortcut)
+
+    @jax.jit
+    def measure(variables):
+        _, state = model.apply(
+            variables, images, capture_intermediates=is_response, mutable=["intermediates"]
+        )
+        found = state["intermediates"]
+        layers = _along(found, "BatchNorm_[0-9]/__call__")
+        shortcuts = _along(found, "Shortcut_0/__call__")
+        last = _along(found, "BatchNorm_1/__call__") if shortcuts else []  # of each block
+        branches = [_rms(y) / _rms(x) for y, x in zip(last, shortcuts, strict=True)]
+        return [jnp.std(layer) for layer in layers], branches
+
+    layers, branches = jax.device_get(measure(variables))
+    return Responses([float(v) for v in layers], [float(v) for v in branches])
+
+
+def top1_without(model, variables, batch: Images) -> list[float]:
+    """Returns top-1 of the whole network, then without its first block, without its second, ...
+
+    What stays in the block's place is the shortcut without parameters (option A), in plain networks,
+    too. Residual networks lose little by it (arXiv:1605.06431, section 4.1).
+    """
+
+    @jax.jit
+    def top1(removed, variables):
+        def keep_or_skip(call, args, kwargs, context):
+            block = context.module
+            y = call(*args, **kwargs)
+            if not isinstance(block, resnet.BasicBlock) or context.method_name != "__call__":
+                return y
+            skipped = resnet.shortcut_a(args[0], block.width, block.stride)
+            return jnp.where(removed == int(block.name.rpartition("_")[2]), skipped, y)
+
+        with nn.intercept_methods(keep_or_skip):
+            logits = model.apply(variables, batch.images)
+        return jnp.mean(jnp.argmax(logits, -1) == batch.labels)
+
+    blocks = sum(name.startswith("BasicBlock") for name in variables["params"])
+    return [float(top1(removed, variables)) for removed in range(-1, blocks)]
+
+
+def _along(tree, pattern: str) -> list:
+    """Returns the stem's and the blocks' leaves that fit, from the input to the output."""
+    flat = flax.traverse_util.flatten_dict(tree, sep="/")
+    fitting = [path for path in flat if re.fullmatch(f"(BasicBlock_[0-9]+/)?{pattern}", path)]
+    numbers = {path: [int(n) for n in re.findall("[0-9]+", path)] for path in fitting}
+    leaves = [flat[path] for path in sorted(fitting, key=lambda p: (len(numbers[p]), numbers[p]))]
+    return [leaf[0] if isinstance(leaf, tuple) else leaf for leaf in leaves]  # sown once
+
+
+def _rms(x):
+    return jnp.sqrt(jnp.mean(jnp.square(x)))
