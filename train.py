@@ -73,9 +73,11 @@ def train(config, workdir: str) -> dict[str, float]:
     eval_source = data.open_source(config.input, train=False)
     check_classes(train_source, eval_source, config.model.num_classes)
     steps_per_epoch = len(train_source) / config.batch_size
-    total_steps = config.total_steps or max(1, round(config.total_epochs * steps_per_epoch))
-    eval_steps = interval(config.eval_steps, config.eval_epochs, steps_per_epoch)
-    checkpoint_steps = interval(config.checkpoint_steps, config.checkpoint_epochs, steps_per_epoch)
+    total_steps = steps.interval(config.total_steps, config.total_epochs, steps_per_epoch)
+    eval_steps = steps.interval(config.eval_steps, config.eval_epochs, steps_per_epoch)
+    checkpoint_steps = steps.interval(
+        config.checkpoint_steps, config.checkpoint_epochs, steps_per_epoch
+    )
 
     mesh = sharding.make_mesh()
     model, train_state, train_step, schedule = build(config, mesh, total_steps, steps_per_epoch)
@@ -229,11 +231,6 @@ def check_classes(train_source, eval_source, num_classes: int) -> None:
                 f"the data have {len(source.class_names)} classes, the network {num_classes}: "
                 f"set --config.model.num_classes={len(source.class_names)}"
             )
-
-
-def interval(in_steps: int, in_epochs: float, steps_per_epoch: float) -> int:
-    """Returns an interval in steps; the one in steps wins where it is above 0."""
-    return in_steps or max(1, round(in_epochs * steps_per_epoch))
 
 
 def due(step: int, every: int) -> bool:

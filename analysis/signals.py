@@ -4,6 +4,7 @@ For the networks of basic blocks: 18 and 34 layers, and those for CIFAR.
 """
 
 import re
+from functools import partial
 from typing import NamedTuple
 
 import flax
@@ -89,19 +90,18 @@ def gradient_norms(model, variables, batch: Images) -> list[float]:
 
     BatchNorm uses the statistics of the batch, as in training.
     """
+    return [float(norm) for norm in _gradient_norms(model, variables, batch)]
 
-    @jax.jit
-    def norms(variables):
-        def loss(params):
-            logits, _ = model.apply(
-                variables | {"params": params}, batch.images, train=True, mutable=["batch_stats"]
-            )
-            return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
 
-        gradients = jax.grad(loss)(variables["params"])
-        return [jnp.linalg.norm(g.ravel()) for g in _along(gradients, "Conv_[0-9]/kernel")]
+@partial(jax.jit, static_argnums=0)
+def _gradient_norms(model, variables, batch):
+    def loss(params):
+        changed = variables | {"params": params}
+        logits, _ = model.apply(changed, batch.images, train=True, mutable=["batch_stats"])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
 
-    return [float(norm) for norm in norms(variables)]
+    gradients = jax.grad(loss)(variables["params"])
+    return [jnp.linalg.norm(g.ravel()) for g in _along(gradients, "Conv_[0-9]/kernel")]
 
 
 class Responses(NamedTuple):
@@ -119,24 +119,23 @@ def responses(model, variables, images) -> Responses:
       variables: its parameters and statistics.
       images: [N, height, width, channels].
     """
+    sizes = jax.device_get(_responses(model, variables, images))
+    return Responses(*([float(value) for value in values] for values in sizes))
 
+
+@partial(jax.jit, static_argnums=0)
+def _responses(model, variables, images):
     def is_response(module, method):
         return "BatchNorm" in type(module).__name__ or isinstance(module, resnet.Shortcut)
 
-    @jax.jit
-    def measure(variables):
-        _, state = model.apply(
-            variables, images, capture_intermediates=is_response, mutable=["intermediates"]
-        )
-        found = state["intermediates"]
-        layers = _along(found, "BatchNorm_[0-9]/__call__")
-        shortcuts = _along(found, "Shortcut_0/__call__")
-        last = _along(found, "BatchNorm_1/__call__") if shortcuts else []  # of each block
-        branches = [_rms(y) / _rms(x) for y, x in zip(last, shortcuts, strict=True)]
-        return [jnp.std(layer) for layer in layers], branches
-
-    layers, branches = jax.device_get(measure(variables))
-    return Responses([float(v) for v in layers], [float(v) for v in branches])
+    _, found = model.apply(
+        variables, images, capture_intermediates=is_response, mutable=["intermediates"]
+    )
+    layers = _along(found["intermediates"], "BatchNorm_[0-9]/__call__")
+    shortcuts = _along(found["intermediates"], "Shortcut_0/__call__")
+    branches = _along(found["intermediates"], "BatchNorm_1/__call__") if shortcuts else []
+    ratios = [_rms(y) / _rms(x) for y, x in zip(branches, shortcuts, strict=True)]
+    return [jnp.std(layer) for layer in layers], ratios
 
 
 def top1_without(model, variables, batch: Images) -> list[float]:
@@ -145,23 +144,25 @@ def top1_without(model, variables, batch: Images) -> list[float]:
     What stays in the block's place is the shortcut without parameters (option A), in plain networks,
     too. Residual networks lose little by it (arXiv:1605.06431, section 4.1).
     """
-
-    @jax.jit
-    def top1(removed, variables):
-        def keep_or_skip(call, args, kwargs, context):
-            block = context.module
-            y = call(*args, **kwargs)
-            if not isinstance(block, resnet.BasicBlock) or context.method_name != "__call__":
-                return y
-            skipped = resnet.shortcut_a(args[0], block.width, block.stride)
-            return jnp.where(removed == int(block.name.rpartition("_")[2]), skipped, y)
-
-        with nn.intercept_methods(keep_or_skip):
-            logits = model.apply(variables, batch.images)
-        return jnp.mean(jnp.argmax(logits, -1) == batch.labels)
-
     blocks = sum(name.startswith("BasicBlock") for name in variables["params"])
-    return [float(top1(removed, variables)) for removed in range(-1, blocks)]
+    return [float(_top1(model, variables, batch, removed)) for removed in range(-1, blocks)]
+
+
+@partial(jax.jit, static_argnums=0)
+def _top1(model, variables, batch, removed):
+    """Returns top-1 without the block of the number `removed`; -1: of the whole network."""
+
+    def keep_or_skip(call, args, kwargs, context):
+        block = context.module
+        y = call(*args, **kwargs)
+        if not isinstance(block, resnet.BasicBlock) or context.method_name != "__call__":
+            return y
+        skipped = resnet.shortcut_a(args[0], block.width, block.stride)
+        return jnp.where(removed == int(block.name.rpartition("_")[2]), skipped, y)
+
+    with nn.intercept_methods(keep_or_skip):
+        logits = model.apply(variables, batch.images)
+    return jnp.mean(jnp.argmax(logits, -1) == batch.labels)
 
 
 def _along(tree, pattern: str) -> list:

@@ -12,6 +12,7 @@ import models
 from sweeps import folder as sweep_folder
 from sweeps.expand import Run
 from training import metrics
+from training.steps import interval
 
 # Images of one epoch where the data are not on this machine: their papers' training sets.
 TRAINING_IMAGES = {"tfds:imagenet2012": 1_281_167, "tfds:cifar10": 50_000, "tfds:cifar100": 50_000}
@@ -53,11 +54,12 @@ def costs(runs: list[Run], images: int = 0) -> list[Cost]:
         source = (config.input.source, config.input.train_split)
         if source not in sizes:
             sizes[source] = images or _images(config.input)
-        steps = config.total_steps
-        if not steps and sizes[source]:
-            steps = max(1, round(config.total_epochs * sizes[source] / config.batch_size))
+        trained = None
+        if config.total_steps or sizes[source]:
+            per_epoch = (sizes[source] or 0) / config.batch_size
+            length = interval(config.total_steps, config.total_epochs, per_epoch)
+            trained = length * config.batch_size
         count = counts[network]
-        trained = steps * config.batch_size if steps else None
         found.append(Cost(count.parameters, count.multiply_adds, trained))
     return found
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import command
+from conftest import command, compiled
 from PIL import Image
 
 import models
@@ -85,25 +85,25 @@ def test_twins_that_differ_in_more_than_the_shortcut_are_refused():
 
 
 @pytest.mark.parametrize("name", depth.PRESETS)
-def test_twins_have_one_config_the_same_parameters_and_the_same_initial_weights(name):
+def test_twins_have_one_config_but_for_the_shortcut(name):
     runs = expand.runs(depth.sweep(name), depth.get_config(name))
     for plain, residual in zip(runs[::2], runs[1::2], strict=True):
         assert (plain.config.model.residual, residual.config.model.residual) == (False, True)
         plain.config.model.residual = True
         assert plain.config == residual.config
 
-    size = 8 if name == "quick" else 32
-    fields = runs[0].config.model.to_dict()
-    if fields["layout"] == "cifar":
-        fields |= {"depth": 8}
-    weights = [
-        jax.jit(models.create(**fields | {"residual": kind}).init)(
-            jax.random.key(3), jnp.zeros((1, size, size, 3))
-        )["params"]
+
+@pytest.mark.parametrize(("layout", "layers"), [("cifar", 14), ("imagenet", 18)])
+def test_twins_begin_with_the_same_weights(layout, layers):
+    x = jnp.zeros((1, 32, 32, 3))
+    plain, residual = (
+        models.create(
+            "resnet", num_classes=10, depth=layers, layout=layout, shortcut="A", residual=kind
+        )
         for kind in (False, True)
-    ]
-    if name in ("quick", "imagenet"):  # the others have quick's network
-        jax.tree.map(np.testing.assert_array_equal, *weights)
+    )
+    weights = [compiled(twin.init)(jax.random.key(3), x)["params"] for twin in (plain, residual)]
+    jax.tree.map(np.testing.assert_array_equal, *weights)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def network():
     config = depth.get_config("quick")
     batch = signals.sample(config.input, train=False, count=32)
     model = models.create(**config.model.to_dict() | {"depth": 14})
-    variables = jax.jit(model.init)(jax.random.key(0), batch.images[:1])
+    variables = compiled(model.init)(jax.random.key(0), batch.images[:1])
     return model, variables, batch
 
 
@@ -159,7 +159,9 @@ def test_gradients_go_from_the_first_layer_to_the_last(network):
 
     params = variables["params"]
     kernels = params["Conv_0"]["kernel"], params["BasicBlock_5"]["Conv_1"]["kernel"]
-    expected = [float(jnp.linalg.norm(g.ravel())) for g in jax.grad(loss, (0, 1))(*kernels)]
+    expected = [
+        float(jnp.linalg.norm(g.ravel())) for g in compiled(jax.grad(loss, (0, 1)))(*kernels)
+    ]
     norms = signals.gradient_norms(model, variables, batch)
     assert len(norms) == 13
     assert [norms[0], norms[-1]] == pytest.approx(expected, rel=1e-4)

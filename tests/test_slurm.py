@@ -1,10 +1,8 @@
 """A sweep on a real Slurm cluster of one node, and one run of several processes under srun."""
 
-import json
 import subprocess
 import time
 
-import numpy as np
 import pytest
 import slurm_cluster
 import submitit
@@ -145,20 +143,13 @@ def test_submitit_accepts_the_settings_that_are_shipped(cluster, tmp_path):
         slurm.launch(str(tmp_path), ["seed=0"], 0, {"num_nodes": 2})
 
 
-def test_two_processes_under_srun_equal_one(cluster, tmp_path):
-    arguments = ("--config=configs/digits.py", "--config.total_steps=6", "--config.log_steps=1")
-    alone, shared = tmp_path / "alone", tmp_path / "shared"
-    done = subprocess.run(**command("train.py", *arguments, f"--workdir={alone}", devices=2))
-    assert done.returncode == 0, done.stderr
-    both = command("train.py", *arguments, f"--workdir={shared}", env=cluster.env)
+def test_two_processes_under_srun_train_one_run(cluster, tmp_path):
+    """That they compute what one process computes, tests/test_training.py tests without Slurm."""
+    arguments = ("--config=configs/digits.py", "--config.total_steps=2", f"--workdir={tmp_path}")
+    both = command("train.py", *arguments, env=cluster.env)
     both["args"] = ["srun", "-n2", *both["args"]]
     done = subprocess.run(**both)
     assert done.returncode == 0, done.stderr
-    header = metrics.read_lines(shared)[0]
+    header, *lines = metrics.read_lines(tmp_path)
     assert (header["processes"], header["devices"]["count"]) == (2, 2)
-    one, two = figures(alone), figures(shared)
-    assert one.keys() == two.keys()
-    for step, values in one.items():
-        assert values.keys() == two[step].keys()
-        both = [json.loads(json.dumps([*v.values()])) for v in (values, two[step])]
-        np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-6, err_msg=str(step))
+    assert lines[-1]["eval/images"] == 360

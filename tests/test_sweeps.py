@@ -120,12 +120,12 @@ def test_plain_and_residual_runs_of_the_depth_sweep_have_the_same_parameters():
     chosen = [run for run in runs if run.config.seed == 0]
     costs = dict(zip([r.name for r in chosen], estimate.costs(chosen), strict=True))
     for layers in (20, 56):
-        plain, residual = (costs[f"residual={r},depth={layers},seed=0"] for r in (False, True))
+        plain, residual = (costs[f"seed=0,depth={layers},residual={r}"] for r in (False, True))
         assert plain.parameters == residual.parameters
-    # 330 steps of 128 images, forward and backward.
-    assert plain.total == 3 * plain.multiply_adds * 330 * 128
+    # 30 epochs of 1,437 images are 337 steps of 128, forward and backward.
+    assert plain.total == 3 * plain.multiply_adds * 337 * 128
     hours = estimate.device_hours([residual, residual], images_per_second=100)
-    assert hours == [pytest.approx(330 * 128 / 100 / 3600)] * 2
+    assert hours == [pytest.approx(337 * 128 / 100 / 3600)] * 2
 
 
 def test_a_dry_run_lists_runs_and_starts_nothing(tmp_path):
@@ -140,8 +140,8 @@ def test_a_dry_run_lists_runs_and_starts_nothing(tmp_path):
         )
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| residual=") == 20
-    assert f"| {tmp_path}/sweep/residual=False,depth=56,seed=4 | 852,730 |" in done.stdout
+    assert done.stdout.count("| seed=") == 20
+    assert f"| {tmp_path}/sweep/seed=4,depth=56,residual=False | 852,730 |" in done.stdout
     assert "device hours, cost" in done.stdout.splitlines()[-1]
     assert not (tmp_path / "sweep").exists()
 

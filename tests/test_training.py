@@ -240,6 +240,16 @@ def test_eval_prints_what_training_measured(tmp_path):
         assert set(result) == {"step", "loss", "top1", "top5", "images"}
 
 
+def test_training_images_are_evaluated_without_augmentation(digits, tmp_path):
+    digits.total_steps = digits.eval_steps = 2
+    digits.eval_train, digits.input.eval_split = True, "train"  # so both must agree
+    train.train(digits, tmp_path)
+    found = {k: v for line in metrics.read_lines(tmp_path) for k, v in line.items()}
+    for name in ("loss", "top1", "top5", "images"):
+        assert found[f"eval_train/{name}"] == found[f"eval/{name}"]
+    assert found["eval_train/images"] == 1437
+
+
 def test_the_best_checkpoint_outlives_the_latest(digits, tmp_path):
     _, train_state, _ = run(digits, 1, [])
     saved = checkpoints.Checkpoints(tmp_path, keep=2)

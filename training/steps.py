@@ -75,6 +75,11 @@ def make_train_step(
     )
 
 
+def interval(in_steps: int, in_epochs: float, steps_per_epoch: float) -> int:
+    """Returns a length in steps; the one in steps wins where it is above 0."""
+    return in_steps or max(1, round(in_epochs * steps_per_epoch))
+
+
 def make_key(seed: int, mesh):
     """Returns the random key that `step` draws from, on every device of every process."""
     return jax.jit(jax.random.key, out_shardings=replicated(mesh))(seed)
