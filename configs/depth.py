@@ -45,6 +45,7 @@ def get_config(name="quick"):
     preset = PRESETS[name]
     if name == "quick":
         config = digits.get_config()
+        config.optimizer.warmup_epochs = 5.0  # with 1, some ResNets of 56 layers lag at the end
     elif name == "imagenet":
         config = resnet50_he.get_config()
         config.model = common.resnet(preset.depths[0], num_classes=1000)

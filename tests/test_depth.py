@@ -46,6 +46,7 @@ def test_all_claims_hold_where_plain_networks_get_worse_and_residual_ones_do_not
     runs = experiment([(10, 30), (11, 33), (9, 31)], [(10, 8), (11, 8.5), (9, 7.5)])
     claims = verdict.claims(runs)
     assert [claim.holds for claim in claims] == [True, True, True]
+    assert json.loads(json.dumps([claim._asdict() for claim in claims]))[0]["holds"] is True
     assert [claim.found.mean for claim in claims] == pytest.approx([64 / 3, -2.0, 70 / 3])
 
 
