@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from scipy import stats
 
+from analysis import markdown
+
 CONFIDENCE = 0.95
 MARGIN = 1.0  # points of error; residual networks may lose so much by depth and count as not worse
 
@@ -86,6 +88,11 @@ class Claim(NamedTuple):
     found: Interval  # points of training error
     needed: str
     holds: bool
+
+    def figures(self) -> dict:
+        """Returns what is to be written down of it; JSON has no nan."""
+        found = {k: None if math.isnan(v) else v for k, v in self.found._asdict().items()}
+        return self._asdict() | {"found": found}
 
 
 def interval(values: list[float]) -> Interval:
@@ -196,7 +203,6 @@ def table(runs: list[Run], published: str | None) -> str:
     heads = ["network", "parameters", "training error, %", "test error, %", "n"]
     figures = PUBLISHED[published][0] if published else {}
     rows = [[*heads, *(["paper, %"] if published else [])]]
-    rows.append([":---", *["---:"] * (len(rows[0]) - 1)])
     for residual in (False, True):
         for depth in sorted({run.depth for run in runs}):
             alike = [run for run in runs if (run.depth, run.residual) == (depth, residual)]
@@ -213,31 +219,29 @@ def table(runs: list[Run], published: str | None) -> str:
                     f"{figures[depth, residual]:.2f}" if (depth, residual) in figures else ""
                 )
             rows.append(cells)
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown.table(rows)
 
 
 def effects(runs: list[Run]) -> str:
     """Returns what depth does to training and test error, as a table in Markdown."""
     shallow, deep = ends(runs)
     rows = [[f"{deep} layers less {shallow}, points of error", "training", "test"]]
-    rows.append([":---", "---:", "---:"])
     for kind, values in (
         ("plain", lambda split: list(depth_effects(runs, False, split).values())),
         ("residual", lambda split: list(depth_effects(runs, True, split).values())),
         ("plain less residual", lambda split: differences(runs, split)),
     ):
         rows.append([kind, *(str(interval(values(split))) for split in ("train", "test"))])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown.table(rows)
 
 
 def claimed(claims: list[Claim]) -> str:
     """Returns the claims with what was found, as a table in Markdown."""
     rows = [["claim, by training error", "found, points", "needed", "verdict"]]
-    rows.append([":---", ":---", ":---", ":---"])
     for claim in claims:
         holds = "**holds**" if claim.holds else "**does not hold**"
         rows.append([claim.text, str(claim.found), claim.needed, holds])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown.table(rows, left=4)
 
 
 def report(
@@ -323,7 +327,6 @@ def reasons(networks: dict) -> str:
             "worst",
         ]
     ]
-    rows.append([":---", *["---:"] * (len(rows[0]) - 1)])
     for name, found in networks.items():
         moments = list(found["gradients"].values())
         without = sorted(100 * top1 for top1 in found["without"])
@@ -339,7 +342,7 @@ def reasons(networks: dict) -> str:
             ]
         )
     images = next(iter(networks.values()))["images"]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + (
+    return markdown.table(rows) + (
         "\n\nOne seed. Top row of the picture: norm of the gradient of each layer's kernel for 128 training "
         "images. Bottom: standard deviation of the layers' responses after BatchNorm (the paper's figure 7); "
         "size (root mean square) of what a block adds, relative to what its shortcut carries; and what top-1 "

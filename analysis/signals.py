@@ -23,27 +23,38 @@ IMAGES = 1000  # to judge a network without a block
 BATCH = 128  # images for gradients and responses
 
 
-def look_inside(config, workdir: str) -> dict:
+class Images(NamedTuple):
+    """Some images as the network sees them: normalised, without augmentation."""
+
+    images: jax.Array  # float32 [N, height, width, channels]
+    labels: jax.Array  # int32 [N]
+
+
+def look_inside(config, workdir: str, training: Images, test: Images) -> dict:
     """Measures a trained network.
 
     Args:
       config: of the run.
       workdir: of the run; where it kept a checkpoint of the middle, gradients are taken there, too.
+      training: images for gradients and responses.
+      test: images to judge it without a block.
 
     Returns:
       "gradients": {"at the start": norms, ...}, "responses", "branches", "images", "top1" of so many test
       images, "without": top-1 without each block.
     """
     model = models.create(**(config.model.to_dict() | {"scan": False}))
-    training, test = sample(config.input, True, BATCH), sample(config.input, False, IMAGES)
     everywhere = sharding.replicated(sharding.make_mesh())
     shape = data.input_shape(config.input)
     start = state.create(model, optax.identity(), shape, config.seed, everywhere)
     saved = checkpoints.Checkpoints(workdir, read_only=True)
-    last = saved.steps()[-1]
+    end = saved.restore("latest", start)
+    last = int(end.step)
     middle = min(saved.steps(), key=lambda step: abs(step - last / 2))
     moments = {"at the start": start}
-    moments |= {f"at step {s:,}": saved.restore(str(s), start) for s in sorted({middle, last})}
+    if middle != last:
+        moments[f"at step {middle:,}"] = saved.restore(str(middle), start)
+    moments[f"at step {last:,}"] = end
     saved.close()
     networks = {
         when: {"params": at.params, "batch_stats": at.batch_stats} for when, at in moments.items()
@@ -59,13 +70,6 @@ def look_inside(config, workdir: str) -> dict:
         "top1": top1,
         "without": without,
     }
-
-
-class Images(NamedTuple):
-    """Some images as the network sees them: normalised, without augmentation."""
-
-    images: jax.Array  # float32 [N, height, width, channels]
-    labels: jax.Array  # int32 [N]
 
 
 def sample(config, train: bool, count: int, seed: int = 0) -> Images:

@@ -9,7 +9,7 @@ layers and the same parameters (shortcut A has none) and differ in one field, `m
 The name after the colon is one of PRESETS; the default is quick.
 
   quick     the embedded digits, 20 and 56 layers, minutes a seed on two cores
-  laptop    CIFAR-10 shrunk to 16 x 16, 20 and 56 layers, 24 epochs: a night on two cores
+  laptop    CIFAR-10 shrunk to 16 x 16, 20 and 56 layers, 24 epochs: about a night on two cores
   paper     CIFAR-10 as in section 4.2: 20, 32, 44, 56 and 110 layers, 64,000 steps
   imagenet  ImageNet as in section 4.1: 18 and 34 layers
 

@@ -165,6 +165,10 @@ def report(folder: str) -> int:
     except ValueError as error:
         print(f"no report yet: {error}")
         return MISSING
+    header = next(one for one in standings if one.name in finished).lines[0]
+    inputs = ConfigDict(header["config"]["input"])  # of all runs alike
+    training = signals.sample(inputs, True, signals.BATCH)
+    test = signals.sample(inputs, False, signals.IMAGES)
     networks = {}
     for name, run in finished.items():
         if run.seed == min(r.seed for r in runs) and run.depth in verdict.ends(runs):
@@ -172,17 +176,17 @@ def report(folder: str) -> int:
             print(
                 f"measuring gradients, responses and the worth of each block of {label}", flush=True
             )
-            measured = signals.look_inside(ConfigDict(run.config), f"{folder}/{name}")
+            config = ConfigDict(run.config)
+            measured = signals.look_inside(config, f"{folder}/{name}", training, test)
             networks[label] = {"depth": run.depth, "residual": run.residual, **measured}
-    header = next(one for one in standings if one.name in finished).lines[0]
     left = [one.name for one in missing]
-    source = data.open_source(ConfigDict(header["config"]["input"]), train=True)
-    published = verdict.published_for(header["config"]["input"]["source"], source.class_names)
+    classes = data.open_source(inputs, train=True).class_names
+    published = verdict.published_for(inputs.source, classes)
     text = verdict.report(
         runs, claims, networks, header, left, published, " ".join(["python", *sys.argv])
     )
     found = {
-        "claims": [claim._asdict() | {"found": claim.found._asdict()} for claim in claims],
+        "claims": [claim.figures() for claim in claims],
         "runs": [run.figures() for run in runs],
         "missing": left,
         "networks": networks,
@@ -210,6 +214,11 @@ def as_run(standing: watch.Standing) -> verdict.Run:
             if f"{phase}/top1" in line
         ]
 
+    if standing.latest("eval_train/images") is None:
+        raise ValueError(
+            f"{standing.name} was trained without --config.eval_train=True: "
+            "--report is for runs of configs/depth.py"
+        )
     header = standing.lines[0]
     images = [int(standing.latest(f"{phase}/images")) for phase in ("eval_train", "eval")]
     return verdict.Run(

@@ -9,6 +9,7 @@ import tempfile
 import analysis
 import data
 import models
+from analysis import markdown
 from sweeps import folder as sweep_folder
 from sweeps.expand import Run
 from training import metrics
@@ -139,8 +140,7 @@ def table(
         if price:
             heads.append("cost")
             columns.append(["?" if h is None else f"{h * price:,.2f}" for h in hours])
-    rows = [heads, ["---", "---", *["---:"] * (len(heads) - 2)], *zip(*columns, strict=True)]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines = [markdown.table([heads, *zip(*columns, strict=True)], left=2)]
     summary = [f"{len(runs)} runs"]
     if all(cost.total is not None for cost in costs):
         summary.append(f"{sum(cost.total for cost in costs):.3g} multiply-adds")

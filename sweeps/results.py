@@ -6,7 +6,7 @@ import io
 import math
 import statistics
 
-from analysis import plots
+from analysis import markdown, plots
 from sweeps import expand, watch
 from sweeps import folder as sweep_folder
 
@@ -126,10 +126,8 @@ def as_csv(rows: list[list]) -> str:
 
 
 def as_markdown(rows: list[list]) -> str:
-    heads, *body = [[_cell(cell) for cell in row] for row in rows]
-    left = heads.index("state") + 1
-    rule = [*["---"] * left, *["---:"] * (len(heads) - left)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, rule, *body]) + "\n"
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    return markdown.table(cells, left=rows[0].index("state") + 1) + "\n"
 
 
 def write(folder: str, groups: list[Group], metric: str, x: str | None) -> list[str]:

@@ -193,6 +193,7 @@ def test_the_experiment_trains_reports_and_goes_on(tmp_path):
     done = subprocess.run(**command("scripts/depth_experiment.py", *flags))
     found = json.loads((tmp_path / "report.json").read_text())
     holds = [claim["holds"] for claim in found["claims"]]
+    assert found["claims"][0]["found"]["low"] is None  # one seed
     assert done.returncode == (0 if all(holds) else 1), done.stderr
     assert "4 of 4 runs done" in done.stdout
     assert [(run["depth"], run["residual"]) for run in found["runs"]] == [
