@@ -1,29 +1,57 @@
-"""Counts parameters, multiply-adds and activations without compiling or allocating anything."""
+"""What a network costs, layer by layer, without compiling or allocating anything.
+
+The network is traced for one image. Each convolution, matrix product and pooling of the trace is a layer,
+and so is each other module that has parameters, such as a BatchNorm.
+"""
 
 import collections
 import dataclasses
 import math
+from typing import NamedTuple
 
 import flax
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+Pair = tuple[int, int]
+POOLINGS = {"reduce_window_max": "max pool", "reduce_window_sum": "average pool"}
+WITH_OUTPUT = ("conv", "dense", "max pool", "average pool", "global average")
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """Counts of one layer for one image."""
+    """One layer, for one image. Of `kernel` and `stride` each has a value for rows and one for columns."""
 
     path: str  # for example "BottleneckBlock_0/Conv_1"
-    parameters: int
-    multiply_adds: int
-    activations: int  # output elements of its convolution or matrix product
+    kind: str  # "conv", "dense", "max pool", "average pool", "global average", or the module's name
+    input: tuple[int, ...] = ()  # (height, width, channels), or (features,)
+    output: tuple[int, ...] = ()
+    kernel: Pair = ()
+    stride: Pair = ()
+    padding: tuple[Pair, Pair] = ()  # (above, below), (left, right)
+    groups: int = 1
+    parameters: int = 0
+    multiply_adds: int = 0
+    receptive_field: Pair = ()  # pixels of the image that an output sees, where it is not cut by the edge
+
+    @property
+    def activations(self) -> int:
+        """Output elements of a convolution or matrix product."""
+        return math.prod(self.output) if self.multiply_adds else 0
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the output in float32; 0 where it can overwrite the input, as in a BatchNorm."""
+        return 4 * math.prod(self.output) if self.kind in WITH_OUTPUT else 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """Counts of a network for one image: per layer, and in total."""
+    """Counts of a network for one image: per layer in the order of computation, and in total."""
 
     layers: tuple[Layer, ...]
+    blocks: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)  # path -> output
 
     @property
     def parameters(self) -> int:
@@ -37,58 +65,218 @@ class Count:
     def activations(self) -> int:
         return sum(layer.activations for layer in self.layers)
 
+    @property
+    def memory(self) -> int:
+        return sum(layer.memory for layer in self.layers)
+
 
 def count(module, input_shape: tuple[int, int, int]) -> Count:
     """Counts `module` on one image of shape (height, width, channels).
 
     Multiply-adds are those of convolutions and matrix products: no bias, normalisation, pooling
     or activation, as the papers count. Activations are the output elements of the same layers, as
-    in "Designing Network Design Spaces" (arXiv:2003.13678, section 3).
+    in "Designing Network Design Spaces" (arXiv:2003.13678, section 3). The receptive field grows by
+    (kernel - 1) times the product of the strides before (https://distill.pub/2019/computing-receptive-fields).
     """
     if hasattr(module, "scan"):
         module = module.clone(scan=True)  # traces the alike blocks of a stage once
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), image)
-    jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, x, train=False))(variables, image)
+    blocks = {}
 
-    multiply_adds, activations = collections.Counter(), collections.Counter()
-    for path, macs, outputs in _products(jaxpr.jaxpr, ""):
-        multiply_adds[path] += macs
-        activations[path] += outputs
+    def note_output(call, arguments, named, context):
+        output = call(*arguments, **named)
+        if context.method_name == "__call__" and hasattr(output, "shape"):
+            blocks["/".join(context.module.path)] = output.shape[1:]
+        return output
+
+    with nn.intercept_methods(note_output):
+        jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, x, train=False))(variables, image)
+
     parameters = collections.Counter()
     for path, leaf in flax.traverse_util.flatten_dict(variables["params"], sep="/").items():
         parameters[path.rpartition("/")[0]] += math.prod(leaf.shape)
+    trace = _Trace(parameters)
+    views = [None] * (len(jaxpr.jaxpr.invars) - 1) + [View((1, 1), (1, 1))]
+    trace.follow(jaxpr.jaxpr, views, "")
+    unused = [path for path in parameters if path not in trace.layers]  # auxiliary heads
+    unused = [Layer(path, _module(path), parameters=parameters[path]) for path in unused]
+    return Count((*trace.layers.values(), *unused), blocks)
 
-    paths = list(dict.fromkeys([*multiply_adds, *parameters]))
-    return Count(tuple(Layer(p, parameters[p], multiply_adds[p], activations[p]) for p in paths))
+
+def xla_flops(module, input_shape: tuple[int, int, int]) -> float:
+    """Returns XLA's count of the operations of `module` on one image, without compiling.
+
+    A multiply-add is two of them; products with the zeros of a padding are none. Activations,
+    normalisation and pooling count too.
+    """
+    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), image)
+    traced = jax.jit(lambda v, x: module.apply(v, x, train=False)).trace(variables, image)
+    # For a GPU, where models/convolution.py leaves convolutions as they are; none is needed for that.
+    return traced.lower(lowering_platforms=("cuda",)).cost_analysis()["flops"]
 
 
-def _products(jaxpr, outer: str):
-    """Yields (path of the layer, multiply-adds, output elements) of each product in `jaxpr`."""
-    for eqn in jaxpr.eqns:
-        scope = "/".join(filter(None, [outer, str(eqn.source_info.name_stack)]))
-        outputs = sum(math.prod(v.aval.shape) for v in eqn.outvars)
-        if eqn.primitive.name == "conv_general_dilated":
-            kernel = eqn.invars[1].aval.shape
-            features = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
-            yield _layer(scope), outputs * math.prod(kernel) // features, outputs
-        elif eqn.primitive.name == "dot_general":
+class View(NamedTuple):
+    """What an element of an array sees of the image, in pixels: for rows and for columns."""
+
+    size: Pair
+    step: Pair  # between two neighbours
+
+    def through(self, window: Pair, stride: Pair = (1, 1)) -> "View":
+        """Returns the view after windows of so many neighbours."""
+        return View(
+            tuple(s + (w - 1) * d for s, w, d in zip(self.size, window, self.step, strict=True)),
+            tuple(d * s for d, s in zip(self.step, stride, strict=True)),
+        )
+
+
+class _Trace:
+    """Collects the layers of a jaxpr."""
+
+    def __init__(self, parameters: dict[str, int]):
+        self.parameters = parameters
+        self.layers: dict[str, Layer] = {}
+
+    def follow(self, jaxpr, views: list[View | None], outer: str, rename=lambda path: path):
+        """Notes the layers of `jaxpr` and returns the views of its outputs.
+
+        Args:
+          jaxpr: an open jaxpr.
+          views: of its inputs; None: it does not depend on the image.
+          outer: scope of the jaxpr.
+          rename: of a layer's path.
+        """
+        known = dict(zip(jaxpr.invars, views, strict=True))
+
+        def view_of(variable):
+            return None if hasattr(variable, "val") else known.get(variable)
+
+        for eqn in jaxpr.eqns:
+            scope = "/".join(filter(None, [outer, str(eqn.source_info.name_stack)]))
+            path = rename(_layer(scope))
+            inputs = [view_of(v) for v in eqn.invars]
+            inner, length = _inner(eqn)
+            if inner is None:
+                outputs = [self.step(eqn, inputs, path)] * len(eqn.outvars)
+            elif eqn.primitive.name == "scan":  # alike blocks, see models/stages.py
+                constants, carried = eqn.params["num_consts"], eqn.params["num_carry"]
+                outputs = inputs[constants:]
+                for i in range(length):
+                    views = [
+                        *inputs[:constants],
+                        *outputs[:carried],
+                        *inputs[constants + carried :],
+                    ]
+                    outputs = self.follow(
+                        inner, views, scope, lambda path, i=i: _next_block(rename(path), i)
+                    )
+            else:
+                outputs = self.follow(inner, inputs[-len(inner.invars) :], scope, rename)
+            known.update(zip(eqn.outvars, outputs, strict=True))
+        return [view_of(v) for v in jaxpr.outvars]
+
+    def step(self, eqn, inputs: list[View | None], path: str) -> View | None:
+        """Notes the layer that an equation without inner jaxpr belongs to; returns its output's view."""
+        kind = eqn.primitive.name
+        seen = [view for view in inputs if view is not None]
+        if not seen:
+            return None
+        size, step = (
+            tuple(max(side) for side in zip(*pairs, strict=True))
+            for pairs in zip(*seen, strict=True)
+        )
+        view = View(size, step)
+        shape, result = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+        outputs = math.prod(result)
+        if kind == "conv_general_dilated":
+            kernel, dilation = eqn.invars[1].aval.shape, eqn.params["rhs_dilation"]
+            side = tuple((k - 1) * d + 1 for k, d in zip(kernel[:2], dilation, strict=True))
+            view = view.through(side, eqn.params["window_strides"])
+            self.note(
+                path,
+                "conv",
+                shape,
+                result,
+                view,
+                kernel=tuple(kernel[:2]),
+                stride=tuple(eqn.params["window_strides"]),
+                padding=tuple(map(tuple, eqn.params["padding"])),
+                groups=eqn.params["feature_group_count"],
+                multiply_adds=outputs * math.prod(kernel) // kernel[-1],
+            )
+        elif kind == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]
-            inner = math.prod(eqn.invars[0].aval.shape[i] for i in contracted)
-            yield _layer(scope), outputs * inner, outputs
-        elif eqn.params.get("branches_platforms"):  # one computation, a form for each platform
-            yield from _products(eqn.params["branches"][-1].jaxpr, scope)  # the default
-        elif eqn.primitive.name == "scan":  # alike blocks, see models/stages.py
-            block = list(_products(eqn.params["jaxpr"].jaxpr, scope))
-            for i in range(eqn.params["length"]):
-                for path, macs, outputs in block:
-                    yield _next_block(path, i), macs, outputs
-        else:
-            for value in eqn.params.values():
-                for inner in value if isinstance(value, (tuple, list)) else (value,):
-                    inner = getattr(inner, "jaxpr", inner)
-                    if hasattr(inner, "eqns"):
-                        yield from _products(inner, scope)
+            inner = math.prod(shape[i] for i in contracted)
+            self.note(path, "dense", shape, result, view, multiply_adds=outputs * inner)
+        elif kind in POOLINGS:
+            window, stride = (eqn.params[f"window_{x}"][1:3] for x in ("dimensions", "strides"))
+            view = view.through(window, stride)
+            self.note(
+                self.numbered(path, POOLINGS[kind]),
+                POOLINGS[kind],
+                shape,
+                result,
+                view,
+                kernel=tuple(window),
+                stride=tuple(stride),
+                padding=tuple(map(tuple, eqn.params["padding"][1:3])),
+            )
+        elif kind.startswith("reduce_") and len(shape) == 4 and "axes" in eqn.params:
+            sides = tuple(shape[i] if i in eqn.params["axes"] else 1 for i in (1, 2))
+            view = view.through(sides)
+            if path not in self.parameters and set(eqn.params["axes"]) >= {1, 2}:
+                name = self.numbered(path, "global average")
+                self.note(name, "global average", shape, result, view, kernel=sides)
+        elif kind == "reshape" and len(shape) == 4 > len(result):  # before a matrix product
+            view = view.through(shape[1:3])
+        elif kind == "slice" and len(shape) == 4 and eqn.params["strides"]:
+            view = view.through((1, 1), eqn.params["strides"][1:3])
+        elif path in self.parameters and len(result) == len(shape) and path not in self.layers:
+            self.note(path, _module(path), shape, result, view)
+        return view
+
+    def note(self, path: str, kind: str, shape, result, view: View, multiply_adds=0, **geometry):
+        before = self.layers.get(path)
+        if before is not None and before.multiply_adds:  # a second product of the same layer
+            more = before.multiply_adds + multiply_adds
+            self.layers[path] = dataclasses.replace(before, multiply_adds=more)
+            return
+        self.layers[path] = Layer(
+            path,
+            kind,
+            shape[1:],
+            result[1:],
+            parameters=self.parameters.get(path, 0),
+            multiply_adds=multiply_adds,
+            receptive_field=view.size,
+            **geometry,
+        )
+
+    def numbered(self, module: str, kind: str) -> str:
+        """Returns a path in `module` for one more layer of a kind that is no module."""
+        name = "".join(word.capitalize() for word in kind.split())
+        for number in range(len(self.layers) + 1):
+            path = "/".join(filter(None, [module, f"{name}_{number}"]))
+            if path not in self.layers:
+                return path
+
+
+def _inner(eqn):
+    """Returns the jaxpr inside an equation and how often it runs; None where there is none."""
+    if eqn.params.get("branches_platforms"):  # one computation, a form for each platform
+        return eqn.params["branches"][-1].jaxpr, 1  # the default
+    for value in eqn.params.values():
+        for inner in value if isinstance(value, (tuple, list)) else (value,):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                return inner, eqn.params.get("length", 1)
+    return None, 0
+
+
+def _module(path: str) -> str:
+    """Returns the class of a module, "BatchNorm" of "Cell_0/BatchNorm_1"."""
+    return path.rpartition("/")[2].rpartition("_")[0]
 
 
 def _next_block(path: str, i: int) -> str:
@@ -99,5 +287,5 @@ def _next_block(path: str, i: int) -> str:
 
 
 def _layer(scope: str) -> str:
-    """Drops the network's own name from a name stack such as "Model/BasicBlock_0/Conv_0"."""
-    return scope.partition("/")[2]
+    """Returns the path of "Model/Cell_0/Cell_0.adjust/Conv_0": without network and methods."""
+    return "/".join(part for part in scope.split("/")[1:] if "." not in part)

@@ -1,6 +1,5 @@
 """The scripts answer --help with an example, and do what it says."""
 
-import json
 import pathlib
 import subprocess
 
@@ -18,18 +17,6 @@ def test_help_shows_an_example(script):
     done = subprocess.run(**command(script, "--help"))
     assert f"python {script} " in done.stdout
     assert "xample" in done.stdout
-
-
-def test_summarize_prints_the_layers_and_the_published_totals():
-    done = subprocess.run(**command("scripts/summarize.py", "--config=configs/resnet50.py"))
-    rows = [line.split() for line in done.stdout.splitlines()]
-    assert rows[1] == ["Conv_0", "9,408", "118,013,952", "802,816"]
-    assert rows[-1] == ["total", "25,557,032", "4,089,184,256", "11,114,984"]
-    done = subprocess.run(
-        **command("scripts/summarize.py", "--config=configs/cifar10.py", "--json")
-    )
-    totals = json.loads(done.stdout)
-    assert (totals["parameters"], totals["multiply_adds"]) == (269_722, 40_551_040)
 
 
 def test_plot_draws_a_run_and_names_a_workdir_without_one(digits, tmp_path):

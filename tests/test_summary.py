@@ -1,0 +1,100 @@
+"""The table of layers: geometry, totals and receptive fields that are known from elsewhere."""
+
+import json
+import subprocess
+
+import pytest
+from conftest import command
+
+import analysis
+import models
+from analysis import summary
+
+
+def counted(name, side=224, **fields):
+    return analysis.count(models.create(name, num_classes=1000, **fields), (side, side, 3))
+
+
+def last_map(count):
+    """Returns the last layer with a map of more than one pixel."""
+    return [layer for layer in count.layers if len(layer.output) == 3][-1]
+
+
+@pytest.mark.parametrize(
+    "name, fields, pixels",
+    [  # distill.pub/2019/computing-receptive-fields, appendix
+        ("alexnet", {"form": "single_tower"}, 195),
+        ("vgg", {"depth": 16}, 212),
+        ("resnet", {"depth": 50, "bottleneck_stride": "1x1"}, 483),
+        ("mobilenet", {}, 315),
+    ],
+)
+def test_receptive_fields_are_the_published_ones(name, fields, pixels):
+    assert last_map(counted(name, **fields)).receptive_field == (pixels, pixels)
+
+
+def test_a_loop_over_blocks_counts_the_receptive_field_of_each():
+    fields = {"layout": "cifar", "depth": 32, "shortcut": "A"}
+    # The stem and 15 blocks of two 3x3 convolutions; those of stage 2 (3) step over 2 (4) pixels,
+    # those with stride still over 1 (2).
+    steps = [1] * 11 + [1] + [2] * 9 + [2] + [4] * 9
+    assert last_map(counted("resnet", 32, **fields)).receptive_field == (1 + 2 * sum(steps),) * 2
+
+
+def test_geometry_of_grouped_asymmetric_and_strided_layers():
+    layers = {layer.path: layer for layer in counted("mobilenet").layers}
+    depthwise = layers["SeparableConv_1/Conv_0"]
+    assert (depthwise.input, depthwise.output) == ((112, 112, 64), (56, 56, 64))
+    assert (depthwise.kernel, depthwise.stride, depthwise.groups) == ((3, 3), (2, 2), 64)
+    assert depthwise.padding == ((0, 1), (0, 1))
+    assert depthwise.multiply_adds == 56 * 56 * 64 * 9
+    assert depthwise.memory == 4 * 56 * 56 * 64
+    assert layers["SeparableConv_1/BatchNorm_0"].memory == 0
+    assert layers["GlobalAverage_0"].kernel == (7, 7)
+
+
+def test_blocks_have_the_totals_of_their_layers_and_their_own_output():
+    count = counted("googlenet")
+    for depth in (0, 1, 2):
+        rows = [row for row in summary.rows(count, depth) if row.level == 0]
+        for figure in ("parameters", "multiply_adds", "memory"):
+            assert sum(row.total(figure) for row in rows) == getattr(count, figure)
+    assert len(summary.rows(count, 1)) < len(summary.rows(count))
+    inception = next(row for row in rows if row.path == "Inception_0")
+    assert summary.cells(inception, count, "")[2:4] == ["28 x 28 x 192", "28 x 28 x 256"]
+
+
+def test_xla_counts_two_operations_a_multiply_add_and_none_for_padding():
+    fields = {"depth": 11, "hidden": 512}
+    module = models.create("vgg", num_classes=10, **fields)
+    multiply_adds = analysis.count(module, (32, 32, 3)).multiply_adds
+    # Of a 3x3 kernel at an edge a third falls on padding: the maps here are 32 to 2 wide.
+    assert 1.4 < analysis.xla_flops(module, (32, 32, 3)) / multiply_adds < 2
+
+
+def test_summarize_prints_the_layers_and_the_published_totals():
+    done = subprocess.run(**command("scripts/summarize.py", "--config=configs/resnet50.py"))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[1].split() == (
+        "Conv_0 conv 224 x 224 x 3 112 x 112 x 64 7 2 3 1 3,136.0 7.1 9.408 0.0 118.01 2.9 7".split()
+    )
+    assert "25,557.032" in next(line for line in lines if line.startswith("total"))
+    assert "multiply-adds of convolutions and matrix products: 4,089,184,256" in lines
+
+
+def test_summarize_as_json_and_as_markdown_at_another_size():
+    script = ["scripts/summarize.py", "--config=configs/cifar10.py"]
+    found = json.loads(subprocess.run(**command(*script, "--json")).stdout)
+    assert (found["parameters"], found["multiply_adds"]) == (269_722, 40_551_040)
+    assert found["xla_flops"] > found["multiply_adds"]
+    assert (
+        sum(layer["memory"] for layer in found["layers"] if "/" not in layer["path"])
+        == found["memory"]
+    )
+    small = subprocess.run(**command(*script, "--markdown", "--depth=1", "--input_size=16")).stdout
+    rows = [line for line in small.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + 1 + 2 + 9 + 2 + 1  # heads, rule, stem, blocks, head, total
+    assert "- multiply-adds of convolutions and matrix products: 10,138,240" in small
+    both = subprocess.run(**command(*script, "--json", "--markdown"))
+    assert both.returncode == 1 and "choose one" in both.stderr
