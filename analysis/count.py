@@ -80,13 +80,15 @@ def count(module, input_shape: tuple[int, int, int]) -> Count:
     """
     if hasattr(module, "scan"):
         module = module.clone(scan=True)  # traces the alike blocks of a stage once
-    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), image)
-    blocks = {}
+    variables, image = _arguments(module, input_shape)
+    blocks, root = {}, None
 
     def note_output(call, arguments, named, context):
+        nonlocal root
+        scope = context.module.scope.root
+        root = root or scope  # a block inside a loop has another, and paths of its own
         output = call(*arguments, **named)
-        if context.method_name == "__call__" and hasattr(output, "shape"):
+        if context.method_name == "__call__" and scope is root and hasattr(output, "shape"):
             blocks["/".join(context.module.path)] = output.shape[1:]
         return output
 
@@ -110,11 +112,17 @@ def xla_flops(module, input_shape: tuple[int, int, int]) -> float:
     A multiply-add is two of them; products with the zeros of a padding are none. Activations,
     normalisation and pooling count too.
     """
-    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), image)
-    traced = jax.jit(lambda v, x: module.apply(v, x, train=False)).trace(variables, image)
+    arguments = _arguments(module, input_shape)
+    traced = jax.jit(lambda v, x: module.apply(v, x, train=False)).trace(*arguments)
     # For a GPU, where models/convolution.py leaves convolutions as they are; none is needed for that.
     return traced.lower(lowering_platforms=("cuda",)).cost_analysis()["flops"]
+
+
+def _arguments(module, input_shape: tuple[int, int, int]):
+    """Returns the shapes that `module.apply` takes: of its variables and of one image."""
+    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), image)
+    return variables, image
 
 
 class View(NamedTuple):
@@ -172,7 +180,8 @@ class _Trace:
                         inner, views, scope, lambda path, i=i: _next_block(rename(path), i)
                     )
             else:
-                outputs = self.follow(inner, inputs[-len(inner.invars) :], scope, rename)
+                inputs = inputs[len(inputs) - len(inner.invars) :]  # a branch lacks its number
+                outputs = self.follow(inner, inputs, scope, rename)
             known.update(zip(eqn.outvars, outputs, strict=True))
         return [view_of(v) for v in jaxpr.outvars]
 
@@ -191,7 +200,8 @@ class _Trace:
         outputs = math.prod(result)
         if kind == "conv_general_dilated":
             kernel, dilation = eqn.invars[1].aval.shape, eqn.params["rhs_dilation"]
-            side = tuple((k - 1) * d + 1 for k, d in zip(kernel[:2], dilation, strict=True))
+            features, _, *sides = (kernel[i] for i in eqn.params["dimension_numbers"].rhs_spec)
+            side = tuple((k - 1) * d + 1 for k, d in zip(sides, dilation, strict=True))
             view = view.through(side, eqn.params["window_strides"])
             self.note(
                 path,
@@ -199,11 +209,11 @@ class _Trace:
                 shape,
                 result,
                 view,
-                kernel=tuple(kernel[:2]),
+                kernel=tuple(sides),
                 stride=tuple(eqn.params["window_strides"]),
                 padding=tuple(map(tuple, eqn.params["padding"])),
                 groups=eqn.params["feature_group_count"],
-                multiply_adds=outputs * math.prod(kernel) // kernel[-1],
+                multiply_adds=outputs * math.prod(kernel) // features,
             )
         elif kind == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]

@@ -18,6 +18,7 @@ class Row(NamedTuple):
 
     path: str
     layers: tuple[Layer, ...]
+    output: tuple[int, ...]  # (height, width, channels), or (features,)
     level: int  # of indentation
 
     def total(self, figure: str) -> int:
@@ -31,23 +32,25 @@ def rows(count: Count, depth: int = 0) -> list[Row]:
       count: of `analysis.count`.
       depth: blocks inside so many blocks have one row alone; 0: all layers are shown.
     """
-    return _rows(count.layers, "", 0, depth)
+    return _rows(count.layers, count.blocks, "", 0, depth)
 
 
-def _rows(layers, outer: str, level: int, depth: int) -> list[Row]:
+def _rows(layers, blocks: dict, outer: str, level: int, depth: int) -> list[Row]:
     found, groups = [], {}
     for layer in layers:
         groups.setdefault(layer.path.removeprefix(outer).partition("/")[0], []).append(layer)
     for name, members in groups.items():
-        found.append(Row(outer + name, tuple(members), level))
+        path = outer + name
+        output = blocks.get(path, members[-1].output)
+        found.append(Row(path, tuple(members), output, level))
         if len(members) > 1 and level + 1 != depth:
-            found += _rows(members, f"{outer}{name}/", level + 1, depth)
+            found += _rows(members, blocks, f"{path}/", level + 1, depth)
     return found
 
 
 def cells(row: Row, count: Count, indent: str) -> list[str]:
     """Returns a row of the table."""
-    first, last = row.layers[0], row.layers[-1]
+    first = row.layers[0]
     single = len(row.layers) == 1
     figures = []
     for figure, unit, digits in (
@@ -63,7 +66,7 @@ def cells(row: Row, count: Count, indent: str) -> list[str]:
         name,
         first.kind if single else "",
         _shape(first.input),
-        _shape(last.output if single else count.blocks.get(row.path, last.output)),
+        _shape(row.output),
         _sides(first.kernel) if single else "",
         _sides(first.stride) if single else "",
         _padding(first.padding) if single else "",
@@ -73,7 +76,7 @@ def cells(row: Row, count: Count, indent: str) -> list[str]:
     ]
 
 
-def total(count: Count, flops: float) -> list[str]:
+def totals(count: Count, flops: float) -> list[str]:
     """Returns what the network costs in all, a line each."""
     products = [layer for layer in count.layers if layer.multiply_adds]
     return [
@@ -88,7 +91,7 @@ def total(count: Count, flops: float) -> list[str]:
 
 def as_text(count: Count, depth: int, flops: float) -> str:
     """Returns the table in columns of equal width, for a terminal."""
-    table = [HEADS, *(cells(row, count, "  ") for row in rows(count, depth)), _sums(count)]
+    table = _table(count, depth, "  ")
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
         "  ".join(
@@ -97,14 +100,12 @@ def as_text(count: Count, depth: int, flops: float) -> str:
         ).rstrip()
         for row in table
     ]
-    return "\n".join([*lines, "", *total(count, flops)])
+    return "\n".join([*lines, "", *totals(count, flops)])
 
 
 def as_markdown(count: Count, depth: int, flops: float) -> str:
-    table = [HEADS, *(cells(row, count, "&emsp;") for row in rows(count, depth)), _sums(count)]
-    return "\n".join(
-        [markdown.table(table, left=TEXT), "", *(f"- {x}" for x in total(count, flops))]
-    )
+    table = markdown.table(_table(count, depth, "&emsp;"), left=TEXT)
+    return "\n".join([table, "", *(f"- {line}" for line in totals(count, flops))])
 
 
 def as_json(count: Count, depth: int, flops: float) -> str:
@@ -118,15 +119,16 @@ def as_json(count: Count, depth: int, flops: float) -> str:
         if len(row.layers) == 1:
             listed.append(vars(first) | sums | {"path": row.path})
         else:
-            output = count.blocks.get(row.path, row.layers[-1].output)
-            ends = {"input": first.input, "output": output}
+            ends = {"input": first.input, "output": row.output}
             listed.append({"path": row.path, "kind": "block"} | ends | sums)
     return json.dumps(figures | {"layers": listed})
 
 
-def _sums(count: Count) -> list[str]:
-    row = cells(Row("total", count.layers, 0), count, "")
-    return [cell if i not in (2, 3, len(row) - 1) else "" for i, cell in enumerate(row)]
+def _table(count: Count, depth: int, indent: str) -> list[list[str]]:
+    """Returns heads, rows and sums."""
+    sums = cells(Row("total", count.layers, (), 0), count, "")
+    sums[HEADS.index("input")] = sums[HEADS.index("receptive field")] = ""
+    return [HEADS, *(cells(row, count, indent) for row in rows(count, depth)), sums]
 
 
 def _shape(shape) -> str:

@@ -39,14 +39,12 @@ def main() -> None:
         raise ValueError("--json and --markdown: choose one")
     model, shape = models.create(**config.model), data.input_shape(config.input)
     count, flops = analysis.count(model, shape), analysis.xla_flops(model, shape)
-    form = (
-        summary.as_json
-        if JSON.value
-        else summary.as_markdown
-        if MARKDOWN.value
-        else summary.as_text
-    )
-    print(form(count, DEPTH.value, flops))
+    if JSON.value:
+        print(summary.as_json(count, DEPTH.value, flops))
+    elif MARKDOWN.value:
+        print(summary.as_markdown(count, DEPTH.value, flops))
+    else:
+        print(summary.as_text(count, DEPTH.value, flops))
 
 
 if __name__ == "__main__":

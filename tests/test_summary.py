@@ -22,7 +22,7 @@ def last_map(count):
 
 @pytest.mark.parametrize(
     "name, fields, pixels",
-    [  # distill.pub/2019/computing-receptive-fields, appendix
+    [  # the table of https://github.com/google-research/receptive_field
         ("alexnet", {"form": "single_tower"}, 195),
         ("vgg", {"depth": 16}, 212),
         ("resnet", {"depth": 50, "bottleneck_stride": "1x1"}, 483),
