@@ -74,14 +74,10 @@ def main() -> None:
     costs = estimate.costs(runs)
 
     train.writable(folder)
-    sweep = {
-        "config": f"configs/depth.py:{name}",
-        "arguments": [f"--config.{field}={value}" for field, value in changes.items()],
-        "git": train.git_revision(),
-        "base": config.to_dict(),
-        "runs": {run.name: run.overrides for run in runs},
-    }
-    sweep_folder.record(folder, sweep)
+    sweep = sweep_folder.describe(
+        f"configs/depth.py:{name}", changes, config.to_dict(), train.git_revision()
+    )
+    sweep_folder.record(folder, sweep | {"runs": {run.name: run.overrides for run in runs}})
     weights = {run.name: cost.total for run, cost in zip(runs, costs, strict=True)}
     pace = watch.Pace(folder, weights)
     names = [one.name for one in watch.look(folder, list(weights)) if one.to_do]

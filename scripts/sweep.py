@@ -57,15 +57,8 @@ def launch() -> None:
         local.shares(parallel())
     elif not DRY_RUN.value:
         {"slurm": slurm, "sky": sky}[LAUNCHER.value].check(folder)
-    sweep = {
-        "config": relative(path),
-        "arguments": [
-            f"--config.{field}={value}"
-            for field, value in config_flags.get_override_values(flags.FLAGS["config"]).items()
-        ],
-        "git": train.git_revision(),
-        "base": config.to_dict(),
-    }
+    changes = config_flags.get_override_values(flags.FLAGS["config"])
+    sweep = sweep_folder.describe(relative(path), changes, config.to_dict(), train.git_revision())
     if OPTIMIZE.value:
         search(path, config, folder, sweep)
         return

@@ -40,6 +40,23 @@ def read(folder: str) -> dict:
         ) from error
 
 
+def describe(config: str, changes: dict, base: dict, git: str | None) -> dict:
+    """Returns what sweep.json says of a sweep beside its runs.
+
+    Args:
+      config: path of the config file, with what follows its colon.
+      changes: fields that the command line changes in every run -> values.
+      base: the config with these changes, as a dict.
+      git: revision of the project.
+    """
+    return {
+        "config": config,
+        "arguments": [f"--config.{field}={value}" for field, value in changes.items()],
+        "git": git,
+        "base": base,
+    }
+
+
 def record(folder: str, sweep: dict) -> None:
     """Writes FOLDER/sweep.json; the runs and jobs of before stay in it.
 
