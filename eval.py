@@ -24,12 +24,12 @@ def main() -> None:
     mesh = sharding.make_mesh()
     model = models.create(**config.model)
     source = data.open_source(config.input, train=False)
-    batch_size = sharding.eval_batch_size(config.batch_size)
+    batch_size = sharding.eval_batch_size(config.batch_size, mesh.size)
     batches = data.make_eval(source, config.input, batch_size, CROPS.value)
 
     saved = checkpoints.Checkpoints(command.workdir(), read_only=True)
-    shape, sharded = data.input_shape(config.input), sharding.replicated(mesh)
-    like = state.create(model, optax.identity(), shape, config.seed, sharded)  # no optimizer state
+    shape = data.input_shape(config.input)
+    like = state.create(model, optax.identity(), shape, config.seed, mesh)  # no optimizer state
     train_state = saved.restore(CHECKPOINT.value, like)
 
     preprocess = data.make_preprocess(config.input, train=False, crops=CROPS.value)

@@ -68,7 +68,8 @@ def train(config, workdir: str) -> dict[str, float]:
     changes = metrics.check_same_config(previous, config.to_dict(), MAY_DIFFER)
 
     # Data, network, optimizer: each part gets its own section of the config.
-    sharding.check_batch_size(config.batch_size)
+    mesh = sharding.make_mesh(model_devices=config.model_devices)
+    sharding.check_batch_size(config.batch_size, mesh.shape["data"])
     train_source = data.open_source(config.input, train=True)
     eval_source = data.open_source(config.input, train=False)
     check_classes(train_source, eval_source, config.model.num_classes)
@@ -79,11 +80,15 @@ def train(config, workdir: str) -> dict[str, float]:
         config.checkpoint_steps, config.checkpoint_epochs, steps_per_epoch
     )
 
-    mesh = sharding.make_mesh()
     model, train_state, train_step, schedule = build(config, mesh, total_steps, steps_per_epoch)
     count = analysis.count(model, data.input_shape(config.input))
     key = steps.make_key(config.seed, mesh)
-    eval_step = steps.make_eval_step(model, data.make_preprocess(config.input, train=False), mesh)
+    eval_step = steps.make_eval_step(
+        model,
+        data.make_preprocess(config.input, train=False),
+        mesh,
+        sharding.of_state(mesh, train_state),
+    )
 
     with contextlib.ExitStack() as stack:  # closes what it opened, in any case
         saved = checkpoints.Checkpoints(workdir, config.keep_checkpoints)
@@ -92,7 +97,7 @@ def train(config, workdir: str) -> dict[str, float]:
         train_state = train_state if restored is None else restored
         step = int(train_state.step)
         batches = data.make_train(train_source, config.input, config.batch_size, config.seed, step)
-        eval_batch_size = sharding.eval_batch_size(config.batch_size)
+        eval_batch_size = sharding.eval_batch_size(config.batch_size, mesh.shape["data"])
         eval_sets = {"eval": data.make_eval(eval_source, config.input, eval_batch_size)}
         if config.eval_train:
             eval_sets["eval_train"] = data.make_eval(train_source, config.input, eval_batch_size)
@@ -196,8 +201,7 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
     """
     model = models.create(**config.model)
     tx, schedule = optimizer.make(config.optimizer, config.batch_size, total_steps, steps_per_epoch)
-    shape, sharded = data.input_shape(config.input), sharding.replicated(mesh)
-    train_state = state.create(model, tx, shape, config.seed, sharded)
+    train_state = state.create(model, tx, data.input_shape(config.input), config.seed, mesh)
     preprocess = data.make_preprocess(config.input, train=True)
     train_step = steps.make_train_step(
         model,
@@ -207,6 +211,7 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
         label_smoothing=config.label_smoothing,
         aux_weight=config.aux_weight,
         total_steps=total_steps,
+        state_sharding=sharding.of_state(mesh, train_state),
     )
     return model, train_state, train_step, schedule
 

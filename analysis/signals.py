@@ -44,9 +44,9 @@ def look_inside(config, workdir: str, training: Images, test: Images) -> dict:
       images, "without": top-1 without each block.
     """
     model = models.create(**(config.model.to_dict() | {"scan": False}))
-    everywhere = sharding.replicated(sharding.make_mesh())
+    mesh = sharding.make_mesh()
     shape = data.input_shape(config.input)
-    start = state.create(model, optax.identity(), shape, config.seed, everywhere)
+    start = state.create(model, optax.identity(), shape, config.seed, mesh)
     saved = checkpoints.Checkpoints(workdir, read_only=True)
     end = saved.restore("latest", start)
     last = int(end.step)

@@ -98,7 +98,7 @@ def infer_task(config, mesh):
     import models
 
     module, shape = models.create(**config.model), data.input_shape(config.input)
-    made = state.create(module, optax.identity(), shape, 0, sharding.replicated(mesh))
+    made = state.create(module, optax.identity(), shape, 0, mesh)
     variables = {"params": made.params, "batch_stats": made.batch_stats}
     images = jax.random.normal(jax.random.key(0), (config.batch_size, *shape))
     images = jax.device_put(images, sharding.split_batch(mesh))

@@ -11,6 +11,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 256  # over all devices of all processes
+    config.model_devices = 1  # that hold one copy of the network together; 2: AlexNet's towers
     config.total_epochs = 90.0
     config.total_steps = 0  # wins over total_epochs where it is above 0
     config.log_steps = 100
@@ -99,7 +100,9 @@ def alexnet(num_classes: int) -> ConfigDict:
             "hidden": 4096,
             "dropout": 0.5,
             "initialization": "paper",
+            "response_norm": "across",
             "pooled_size": 0,
+            "tower_axis": "",
             "dtype": "float32",
         }
     )

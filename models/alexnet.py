@@ -10,11 +10,17 @@ prints inputs of 224 x 224, but its 55 x 55 maps need 227 without padding in con
 "single_tower" is that of "One weird trick" (arXiv:1404.5997) as torchvision publishes it and as the
 lecture tabulates it: no response normalisation, dropout before fc6 and fc7 instead of after.
 
+On two devices, as in 2012, each holds one tower: half of the output channels of every layer. They see all
+channels of the other at the third convolution and the fully connected layers, and nothing of each other elsewhere
+(section 3.5). `response_norm="tower"` keeps the response normalisation inside a tower, too, as that
+requires; Caffe's copy of the network normalises across the towers.
+
 The paper draws weights from N(0, 0.01^2) and sets the biases of conv2, conv4, conv5 and the hidden
 fully connected layers to 1, for pixels of 0 to 255. `initialization="he"` suits short runs and small images.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from models import layers, pooling
@@ -40,7 +46,9 @@ class Model(nn.Module):
     hidden: int = 4096  # width of fc6 and fc7
     dropout: float = 0.5
     initialization: str = "paper"  # N(0, 0.01), biases 0 and 1; "he": arXiv:1502.01852
+    response_norm: str = "across"  # all channels, as in Caffe; "tower": of one GPU; "none"
     pooled_size: int = 0  # torchvision averages to 6 x 6 before fc6, at any image size; 0: never
+    tower_axis: str = ""  # axis of the mesh whose two devices hold a tower each, see sharding.Split
     dtype: str = "float32"  # of the computation; parameters and logits stay float32
 
     @nn.compact
@@ -49,20 +57,28 @@ class Model(nn.Module):
         layers.one_of("form", self.form, tuple(CHANNELS))
         layers.one_of("stem", self.stem, ("imagenet", "small"))
         layers.one_of("initialization", self.initialization, ("paper", "he"))
+        layers.one_of("response_norm", self.response_norm, ("across", "tower", "none"))
+        two_devices = bool(self.tower_axis)
+        if two_devices and (self.form != "grouped" or self.response_norm == "across"):
+            raise ValueError(
+                "AlexNet on two devices: set model.form=grouped and model.response_norm=tower or none"
+            )
+        parts = 2 if two_devices else 1  # of the channels of a layer, this device has one
+        towers = 2 if self.form == "grouped" and not two_devices else 1  # on this device
         paper_init = self.initialization == "paper"
         kernel_init = nn.initializers.normal(0.01) if paper_init else layers.HE_FAN_IN
         one = nn.initializers.ones if paper_init else nn.initializers.zeros
         zero = nn.initializers.zeros
-        tower = self.form == "single_tower"
+        single_tower = self.form == "single_tower"
 
-        def conv(x, features, kernel, bias_init, stride=1, padding=None, split=False):
+        def conv(x, features, kernel, bias_init, stride=1, padding=None, groups=1):
             return layers.relu(
                 layers.conv(
-                    features,
+                    features // parts,
                     kernel,
                     stride,
                     padding=padding,
-                    groups=2 if split and self.form == "grouped" else 1,
+                    groups=groups,
                     use_bias=True,
                     kernel_init=kernel_init,
                     bias_init=bias_init,
@@ -71,9 +87,21 @@ class Model(nn.Module):
             )
 
         def normalise_and_pool(x):
-            if not tower:
-                x = layers.local_response_norm(x, alpha=1e-4, k=2.0)
+            if not single_tower and self.response_norm != "none":
+                halves = jnp.split(x, towers if self.response_norm == "tower" else 1, axis=-1)
+                halves = [layers.local_response_norm(half, alpha=1e-4, k=2.0) for half in halves]
+                x = jnp.concatenate(halves, axis=-1)
             return pooling.max_pool(x, (3, 3), strides=(2, 2))
+
+        def both_towers(x, layer):
+            """Returns the channels of both devices for `layer`: sends its own, receives the other's."""
+            if not two_devices:
+                return x
+            with jax.named_scope(f"exchange_for_{layer}"):
+                other = jax.lax.ppermute(x, self.tower_axis, [(0, 1), (1, 0)])
+                first = jax.lax.axis_index(self.tower_axis) == 0
+                pair = jnp.where(first, x, other), jnp.where(first, other, x)
+                return jnp.concatenate(pair, axis=-1)
 
         c1, c2, c3, c4, c5 = CHANNELS[self.form]
         if self.stem == "imagenet":
@@ -81,27 +109,30 @@ class Model(nn.Module):
         else:
             x = conv(x, c1, 5, zero, stride=2)
         self.sow("intermediates", "conv1", x)
-        x = conv(normalise_and_pool(x), c2, 5, one, split=True)
+        x = conv(normalise_and_pool(x), c2, 5, one, groups=towers)
         self.sow("intermediates", "conv2", x)
-        x = conv(normalise_and_pool(x), c3, 3, zero)
+        x = conv(both_towers(normalise_and_pool(x), "conv3"), c3, 3, zero)
         self.sow("intermediates", "conv3", x)
-        x = conv(x, c4, 3, one, split=True)
+        x = conv(x, c4, 3, one, groups=towers)
         self.sow("intermediates", "conv4", x)
-        x = conv(x, c5, 3, one, split=True)
+        x = conv(x, c5, 3, one, groups=towers)
         self.sow("intermediates", "conv5", x)
         x = pooling.max_pool(x, (3, 3), strides=(2, 2))
         if self.pooled_size:
             x = layers.adaptive_average_pool(x, self.pooled_size)
 
         layers.check_not_empty(x)
+        x = both_towers(x, "fc6")
         x = x.reshape(len(x), -1)
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        for name in ("fc6", "fc7"):
-            x = drop(x) if tower else x
-            x = nn.Dense(self.hidden, kernel_init=kernel_init, bias_init=one, dtype=self.dtype)(x)
+        for name, following in (("fc6", "fc7"), ("fc7", "fc8")):
+            x = drop(x) if single_tower else x
+            width = self.hidden // parts
+            x = nn.Dense(width, kernel_init=kernel_init, bias_init=one, dtype=self.dtype)(x)
             x = layers.relu(x)
             self.sow("intermediates", name, x)
-            x = x if tower else drop(x)
+            x = both_towers(x, following)
+            x = x if single_tower else drop(x)
         last_init = nn.initializers.normal(0.01)
-        x = nn.Dense(self.num_classes, kernel_init=last_init, dtype=self.dtype)(x)
+        x = nn.Dense(self.num_classes // parts, kernel_init=last_init, dtype=self.dtype)(x)
         return x.astype(jnp.float32)

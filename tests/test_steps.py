@@ -25,7 +25,7 @@ def one_step(aux_weight, step=5, total_steps=10):
     """Returns (loss, parameters before, parameters after) of one step of SGD with rate 1."""
     mesh = sharding.make_mesh(jax.devices()[:1])
     network, tx = Network(), optax.sgd(1.0)
-    before = state.create(network, tx, (4, 4, 3), 0, sharding.replicated(mesh))
+    before = state.create(network, tx, (4, 4, 3), 0, mesh)
     before = before.replace(step=jnp.array(step, jnp.int32))
     params = jax.device_get(before.params)
     train_step = steps.make_train_step(

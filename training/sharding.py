@@ -56,10 +56,25 @@ def join_cluster() -> None:
         jax.distributed.initialize(cluster_detection_method="mpi4py")
 
 
-def make_mesh(devices: list | None = None) -> Mesh:
-    """Returns the mesh of `devices`, else of all of all processes, with the one axis "data"."""
+def make_mesh(devices: list | None = None, model_devices: int = 1) -> Mesh:
+    """Returns the mesh of `devices`, else of all of all processes.
+
+    Its axis "data" splits the batch. With several `model_devices` for each copy of the network it has the
+    axis "model", too, over which a `Split` network is split.
+
+    Raises:
+      ValueError: the devices cannot be grouped so.
+    """
     devices = jax.devices() if devices is None else devices
-    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+    shape, names = (len(devices),), ("data",)
+    if model_devices > 1:
+        if jax.local_device_count() % model_devices or len(devices) % model_devices:
+            raise ValueError(
+                f"model_devices {model_devices}: a process has {jax.local_device_count()} devices, which "
+                "is no multiple of that; JAX_NUM_CPU_DEVICES=2 simulates two on the CPU"
+            )
+        shape, names = (len(devices) // model_devices, model_devices), ("data", "model")
+    return jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(shape), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -70,15 +85,75 @@ def split_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def of_state(mesh: Mesh, state):
+    """Returns the sharding of each array of a state or its shapes.
+
+    Without the axis "model" all are on each device; with it the last axis of each array, a layer's
+    outputs, is split over it.
+    """
+    return jax.tree.map(lambda leaf: NamedSharding(mesh, _last_axis(mesh, leaf)), state)
+
+
+def _last_axis(mesh: Mesh, leaf) -> PartitionSpec:
+    if "model" not in mesh.axis_names or leaf.ndim == 0:
+        return PartitionSpec()
+    if leaf.shape[-1] % mesh.shape["model"]:
+        raise ValueError(
+            f"model_devices {mesh.shape['model']}: a layer has {leaf.shape[-1]} outputs, which cannot be "
+            "split evenly (for the last one set an even model.num_classes)"
+        )
+    return PartitionSpec(*[None] * (leaf.ndim - 1), "model")
+
+
+class Split:
+    """A network of which each device of the mesh axis "model" computes its part of the outputs.
+
+    Its parameters are those of the undivided network, and so is the result; only what the network
+    gathers itself travels between the devices.
+    """
+
+    def __init__(self, model, mesh: Mesh):
+        self.part, self.mesh = model.clone(tower_axis="model"), mesh
+
+    def apply(self, variables, x, *, mutable=False, rngs=None, **named):
+        def part(variables, x, rngs):
+            return self.part.apply(variables, x, mutable=mutable, rngs=rngs, **named)
+
+        specs = jax.tree.map(lambda leaf: _last_axis(self.mesh, leaf), variables)
+        outputs = PartitionSpec(None, "model")  # each device has the logits of its classes
+        return jax.shard_map(
+            part,
+            mesh=self.mesh,
+            in_specs=(specs, PartitionSpec(), PartitionSpec()),
+            out_specs=(outputs, PartitionSpec()) if mutable else outputs,
+            axis_names={"model"},  # "data" stays with the compiler
+            check_vma=False,  # the loops of models/convolution.py do not say what varies
+        )(variables, x, rngs)
+
+
+def split(model, mesh: Mesh):
+    """Returns the network as the devices of `mesh` compute it.
+
+    Raises:
+      ValueError: the mesh has an axis "model", and the network has no parts.
+    """
+    if "model" not in mesh.axis_names:
+        return model
+    if mesh.shape["model"] != 2 or not hasattr(model, "tower_axis"):
+        raise ValueError(
+            f"model_devices {mesh.shape['model']}: only alexnet is split, into its 2 towers"
+        )
+    return Split(model, mesh)
+
+
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Makes one global array of the processes' shares of a batch, split over the devices."""
     sharding = split_batch(mesh)
     return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
 
 
-def check_batch_size(batch_size: int, devices: int | None = None) -> None:
-    """Raises ValueError where so many devices, else all of them, cannot share a batch evenly."""
-    devices = jax.device_count() if devices is None else devices
+def check_batch_size(batch_size: int, devices: int) -> None:
+    """Raises ValueError where so many devices cannot share a batch evenly."""
     if batch_size % devices:
         down, up = batch_size // devices * devices, -(-batch_size // devices) * devices
         choices = " or ".join(str(size) for size in (down, up) if size)
@@ -87,7 +162,6 @@ def check_batch_size(batch_size: int, devices: int | None = None) -> None:
         )
 
 
-def eval_batch_size(batch_size: int) -> int:
+def eval_batch_size(batch_size: int, devices: int) -> int:
     """Rounds up to a multiple of the devices: evaluation fills the last places with mask 0."""
-    devices = jax.device_count()
     return -(-batch_size // devices) * devices

@@ -6,6 +6,8 @@ import flax
 import jax
 import jax.numpy as jnp
 
+from training import sharding
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -17,15 +19,15 @@ class TrainState:
     opt_state: Any
 
 
-def create(model, optimizer, input_shape: tuple[int, int, int], seed: int, sharding) -> TrainState:
-    """Initialises the network and the optimizer in place, on the devices of `sharding`.
+def create(model, optimizer, input_shape: tuple[int, int, int], seed: int, mesh) -> TrainState:
+    """Initialises the network and the optimizer in place, on the devices of `mesh`.
 
     Args:
       model: a module of `models`.
       optimizer: an optax transform.
       input_shape: (height, width, channels) of one image.
       seed: of the weights.
-      sharding: of every array, for example `training.sharding.replicated(mesh)`.
+      mesh: of `training.sharding.make_mesh`.
     """
 
     def init(key):
@@ -40,4 +42,6 @@ def create(model, optimizer, input_shape: tuple[int, int, int], seed: int, shard
 
     # It runs once, so on the CPU compiling less well takes less time in all; the bits are the same.
     fast = {"xla_backend_optimization_level": "1"} if jax.default_backend() == "cpu" else None
-    return jax.jit(init, out_shardings=sharding, compiler_options=fast)(jax.random.key(seed))
+    key = jax.random.key(seed)
+    shardings = sharding.of_state(mesh, jax.eval_shape(init, key))
+    return jax.jit(init, out_shardings=shardings, compiler_options=fast)(key)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from training.sharding import replicated, split_batch
+from training.sharding import replicated, split, split_batch
 from training.state import TrainState
 
 
@@ -17,6 +17,7 @@ def make_train_step(
     label_smoothing: float,
     aux_weight: float,
     total_steps: int,
+    state_sharding=None,
 ):
     """Returns the compiled `step(state, batch, key) -> (state, metrics)`; it donates the state.
 
@@ -32,7 +33,9 @@ def make_train_step(
       label_smoothing: weight of the uniform distribution in the targets (arXiv:1512.00567, 7).
       aux_weight: of the loss of each auxiliary head (arXiv:1409.4842, section 5).
       total_steps: at which progress is 1.
+      state_sharding: of `training.sharding.of_state`; None: everything on every device.
     """
+    model, state_sharding = split(model, mesh), state_sharding or replicated(mesh)
 
     def step(state: TrainState, batch, key):
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
@@ -69,8 +72,8 @@ def make_train_step(
 
     return jax.jit(
         step,
-        in_shardings=(replicated(mesh), split_batch(mesh), replicated(mesh)),
-        out_shardings=replicated(mesh),
+        in_shardings=(state_sharding, split_batch(mesh), replicated(mesh)),
+        out_shardings=(state_sharding, replicated(mesh)),
         donate_argnums=0,
     )
 
@@ -85,7 +88,7 @@ def make_key(seed: int, mesh):
     return jax.jit(jax.random.key, out_shardings=replicated(mesh))(seed)
 
 
-def make_eval_step(model, preprocess, mesh):
+def make_eval_step(model, preprocess, mesh, state_sharding=None):
     """Returns the compiled `step(state, batch) -> sums` of loss, top1, top5 and images.
 
     Several views of an image are judged by the mean of their probabilities (AlexNet, section 4.1).
@@ -94,7 +97,9 @@ def make_eval_step(model, preprocess, mesh):
       model: a module of `models`.
       preprocess: `f(uint8 images) -> float32 [views, N, H, W, C]`, from `data.make_preprocess`.
       mesh: of the devices.
+      state_sharding: as in `make_train_step`.
     """
+    model, state_sharding = split(model, mesh), state_sharding or replicated(mesh)
 
     def step(state: TrainState, batch):
         variables = {"params": state.params, "batch_stats": state.batch_stats}
@@ -120,7 +125,7 @@ def make_eval_step(model, preprocess, mesh):
 
     return jax.jit(
         step,
-        in_shardings=(replicated(mesh), split_batch(mesh)),
+        in_shardings=(state_sharding, split_batch(mesh)),
         out_shardings=replicated(mesh),
     )
 
