@@ -168,7 +168,7 @@ class _Trace:
             if inner is None:
                 outputs = [self.step(eqn, inputs, path)] * len(eqn.outvars)
             elif eqn.primitive.name == "scan":  # alike blocks, see models/stages.py
-                constants, carried = eqn.params["num_consts"], eqn.params["num_carry"]
+                constants, carried = _constant_and_carried(eqn, inner)
                 outputs = inputs[constants:]
                 for i in range(length):
                     views = [
@@ -270,6 +270,19 @@ class _Trace:
             path = "/".join(filter(None, [module, f"{name}_{number}"]))
             if path not in self.layers:
                 return path
+
+
+def _constant_and_carried(eqn, inner) -> tuple[int, int]:
+    """Returns how many inputs of a scan stay the same, and how many pass from step to step.
+
+    Read from the shapes, since each version of JAX has other parameters: what is scanned has one more axis
+    outside, constants come first.
+    """
+    carried = sum(
+        v.aval.ndim == w.aval.ndim for v, w in zip(eqn.outvars, inner.outvars, strict=True)
+    )
+    scanned = sum(v.aval.ndim > w.aval.ndim for v, w in zip(eqn.invars, inner.invars, strict=True))
+    return len(inner.invars) - carried - scanned, carried
 
 
 def _inner(eqn):

@@ -1,6 +1,7 @@
 """Runs a sweep on this machine, some runs at a time, each with its share of the devices or cores."""
 
 import glob
+import math
 import os
 import re
 import signal
@@ -130,7 +131,8 @@ def is_tpu_host() -> bool:
 def shares(parallel: int) -> list[dict[str, str]]:
     """Returns, for each of the runs at a time, the environment that gives it its part of the machine.
 
-    A part is the same for the whole run: on other numbers of cores XLA computes other last bits.
+    A part is the same for the whole run: on other numbers of cores XLA computes other last bits. More runs
+    than GPUs share them, memory and the machine's cores, too: small networks leave a large GPU idle.
 
     Raises:
       ValueError: there are fewer devices or cores.
@@ -141,13 +143,28 @@ def shares(parallel: int) -> list[dict[str, str]]:
         raise ValueError(
             f"--parallel={parallel}: on a TPU host choose 1, a run takes all its chips"
         )
-    gpus = accelerators()
-    kind, variable = ("GPUs", "CUDA_VISIBLE_DEVICES") if gpus else ("cores", worker.CORES)
-    parts = gpus or worker.cores()
-    if not 0 < parallel <= len(parts):
-        raise ValueError(f"--parallel={parallel}: choose 1 to {len(parts)}, the number of {kind}")
-    each = len(parts) // parallel
-    return [{variable: ",".join(parts[i * each : (i + 1) * each])} for i in range(parallel)]
+    gpus, cores = accelerators(), worker.cores()
+    if not 0 < parallel <= max(len(gpus), len(cores)):
+        most, kind = max((len(gpus), "GPUs"), (len(cores), "cores"))
+        raise ValueError(f"--parallel={parallel}: choose 1 to {most}, the number of {kind}")
+    if not gpus:
+        return [{worker.CORES: part} for part in _parts(cores, parallel)]
+    if parallel <= len(gpus):
+        return [{"CUDA_VISIBLE_DEVICES": part} for part in _parts(gpus, parallel)]
+    memory = 0.9 / math.ceil(parallel / len(gpus))
+    return [
+        {
+            "CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)],
+            "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{memory:.3f}",
+            worker.CORES: part,
+        }
+        for i, part in enumerate(_parts(cores, parallel))
+    ]
+
+
+def _parts(numbers: list[str], parts: int) -> list[str]:
+    each = len(numbers) // parts
+    return [",".join(numbers[i * each : (i + 1) * each]) for i in range(parts)]
 
 
 def _start(folder: str, name: str, share: dict[str, str]) -> subprocess.Popen:

@@ -376,8 +376,12 @@ def test_runs_at_a_time_share_the_machine_evenly(monkeypatch):
     assert local.shares(2) == [{worker.CORES: "0,1,2,3"}, {worker.CORES: "4,5,6,7"}]
     monkeypatch.setattr(local, "accelerators", lambda: ["0", "1", "2"])
     assert local.shares(3) == [{"CUDA_VISIBLE_DEVICES": x} for x in "012"]
-    with pytest.raises(ValueError, match="--parallel=4: choose 1 to 3, the number of GPUs"):
-        local.shares(4)
+    shared = local.shares(4)
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shared] == ["0", "1", "2", "0"]
+    assert [share[worker.CORES] for share in shared] == ["0,1", "2,3", "4,5", "6,7"]
+    assert {share["XLA_PYTHON_CLIENT_MEM_FRACTION"] for share in shared} == {"0.450"}
+    with pytest.raises(ValueError, match="--parallel=9: choose 1 to 8, the number of cores"):
+        local.shares(9)
 
 
 def test_a_missing_engine_is_named(monkeypatch):
