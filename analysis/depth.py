@@ -7,11 +7,9 @@ import math
 import statistics
 from typing import NamedTuple
 
-from scipy import stats
-
 from analysis import markdown
+from analysis.intervals import Interval, interval, spread
 
-CONFIDENCE = 0.95
 MARGIN = 1.0  # points of error; residual networks may lose so much by depth and count as not worse
 
 # Published errors in percent, arXiv:1512.03385: (depth, residual) -> top-1.
@@ -67,20 +65,6 @@ class Run(NamedTuple):
         return getattr(self, split)[-1][1]
 
 
-class Interval(NamedTuple):
-    """A mean over seeds; the limits are nan for one seed."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        if self.n < 2:
-            return f"{self.mean:+.2f} (one seed: no interval)"
-        return f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f}, n = {self.n})"
-
-
 class Claim(NamedTuple):
     """What the paper says, and whether these runs say so."""
 
@@ -93,16 +77,6 @@ class Claim(NamedTuple):
         """Returns what is to be written down of it; JSON has no nan."""
         found = {k: None if math.isnan(v) else v for k, v in self.found._asdict().items()}
         return self._asdict() | {"found": found}
-
-
-def interval(values: list[float]) -> Interval:
-    """Returns mean and confidence interval of values, one of each seed."""
-    mean, n = statistics.mean(values), len(values)
-    if n < 2:
-        return Interval(mean, math.nan, math.nan, n)
-    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
-    half = quantile * statistics.stdev(values) / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
 
 
 def ends(runs: list[Run]) -> tuple[int, int]:
@@ -211,7 +185,7 @@ def table(runs: list[Run], published: str | None) -> str:
             cells = [
                 label(depth, residual),
                 f"{alike[0].parameters:,}",
-                *(_spread([run.final(split) for run in alike]) for split in ("train", "test")),
+                *(spread([run.final(split) for run in alike]) for split in ("train", "test")),
                 str(len(alike)),
             ]
             if published:
@@ -353,8 +327,3 @@ def reasons(networks: dict) -> str:
 
 def label(depth: int, residual: bool) -> str:
     return f"{'ResNet' if residual else 'plain'}-{depth}"
-
-
-def _spread(values: list[float]) -> str:
-    mean = f"{statistics.mean(values):.2f}"
-    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.2f}"

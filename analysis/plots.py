@@ -267,6 +267,220 @@ def signals(networks: dict[str, dict]) -> bytes:
     return _png(figure)
 
 
+def ablations(found: dict[str, list]) -> bytes:
+    """Draws the test error of each variant: a dot a seed, a bar at their mean; a panel an ablation.
+
+    Args:
+      found: name -> runs, of `analysis.ablation.Run`, in the order of the variants.
+
+    Returns:
+      The picture, as a PNG.
+    """
+    columns = min(2, len(found))
+    rows = -(-len(found) // columns)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(5.5 * columns, 2.1 * rows), layout="constrained", squeeze=False
+    )
+    for axes in panels.flat[len(found) :]:
+        axes.axis("off")
+    for axes, (name, runs) in zip(panels.flat, found.items(), strict=False):
+        labels = list(dict.fromkeys(run.variant for run in runs))
+        for y, label in enumerate(labels):
+            errors = [run.error for run in runs if run.variant == label]
+            mean = sum(errors) / len(errors)
+            axes.plot([mean, mean], [y - 0.3, y + 0.3], color="C0", linewidth=3)
+            axes.plot(errors, [y] * len(errors), "o", color="black", markersize=4, alpha=0.6)
+        axes.set_yticks(range(len(labels)), labels, fontsize=8)
+        axes.invert_yaxis()
+        axes.set_title(name, fontsize=10, loc="left")
+        axes.margins(y=0.2)
+        _clean(axes)
+    for axes in panels[-1]:
+        axes.set_xlabel("test error (%)")
+    return _png(figure)
+
+
+def costs(networks: dict[str, tuple[list[str], list]]) -> bytes:
+    """Draws memory, parameters and multiply-adds of each layer as bars, a row a network.
+
+    Args:
+      networks: name -> names of its layers, and these as `analysis.count.Layer`.
+
+    Returns:
+      The picture, as a PNG.
+    """
+    sizes = [len(layers) for _, layers in networks.values()]
+    figure, panels = plt.subplots(
+        len(networks),
+        3,
+        figsize=(10, 1.2 * len(networks) + 0.21 * sum(sizes)),
+        layout="constrained",
+        sharex="col",
+        height_ratios=sizes,
+        squeeze=False,
+    )
+    kinds = (
+        ("memory of the output (MB)", "memory", 2**20, 2),
+        ("parameters (million)", "parameters", 1e6, 2),
+        ("multiply-adds (million)", "multiply_adds", 1e6, 0),
+    )
+    for (name, (labels, layers)), row in zip(networks.items(), panels, strict=True):
+        colors = ["C1" if layer.kind == "dense" else "C0" for layer in layers]
+        for axes, (label, field, unit, digits) in zip(row, kinds, strict=True):
+            values = [getattr(layer, field) / unit for layer in layers]
+            drawn = axes.barh(range(len(layers)), values, color=colors)
+            axes.bar_label(drawn, [f"{v:,.{digits}f}" for v in values], padding=2, fontsize=7)
+            axes.set_yticks(range(len(layers)), labels, fontsize=8)
+            axes.invert_yaxis()
+            axes.margins(x=0.2)
+            axes.spines[["top", "right"]].set_visible(False)
+            if axes in panels[-1]:
+                axes.set_xlabel(label)
+        row[0].set_title(name, loc="left", fontsize=10)
+    bars = [plt.Rectangle((0, 0), 1, 1, color=c) for c in ("C0", "C1")]
+    panels[0][2].legend(
+        bars, ["convolution, pooling", "fully connected"], frameon=False, fontsize=8
+    )
+    return _png(figure)
+
+
+def bubbles(networks: list[dict], years: dict[str, int]) -> bytes:
+    """Draws published top-1 accuracy against multiply-adds, the parameters as area.
+
+    Args:
+      networks: of tests/counts.json; those with a published error of one crop are drawn.
+      years: paper -> year.
+
+    Returns:
+      The picture, as a PNG.
+    """
+    drawn = [n for n in networks if n["published"] and n["published"]["where"].startswith("1 crop")]
+    figure, axes = plt.subplots(figsize=(10, 6.2), layout="constrained")
+    first, last = min(years.values()), max(years.values())
+    colors = plt.get_cmap("viridis_r")
+    for network in sorted(drawn, key=lambda n: -n["parameters"]):
+        work, error = network["multiply_adds"] / 1e9, network["published"]["top1"]
+        age = (years[network["paper"]] - first) / (last - first)
+        axes.scatter(
+            work,
+            100 - error,
+            s=8 * network["parameters"] / 1e6,
+            color=colors(0.1 + 0.9 * age),
+            alpha=0.75,
+            edgecolor="white",
+        )
+    _label(
+        axes, [(n["multiply_adds"] / 1e9, 100 - n["published"]["top1"], n["name"]) for n in drawn]
+    )
+    axes.set(
+        xscale="log",
+        xlabel="multiply-adds of one image (billion)",
+        ylabel="published top-1 accuracy on ImageNet, one crop (%)",
+    )
+    for year in sorted(set(years.values())):
+        axes.scatter(
+            [], [], s=60, color=colors(0.1 + 0.9 * (year - first) / (last - first)), label=str(year)
+        )
+    for size in (5, 25, 140):
+        axes.scatter(
+            [], [], s=8 * size, facecolor="none", edgecolor="black", label=f"{size} M parameters"
+        )
+    axes.legend(frameon=False, loc="lower right", fontsize=8, labelspacing=1.1, ncols=2)
+    _clean(axes)
+    return _png(figure)
+
+
+def _label(axes, points: list[tuple[float, float, str]]) -> None:
+    """Writes names beside points, each where it hides no earlier one."""
+    renderer = axes.figure.canvas.get_renderer()
+    axes.set_xscale("log")
+    axes.figure.canvas.draw()
+    taken = []
+    places = [
+        (6, 4),
+        (6, -10),
+        (-6, 6),
+        (-6, -12),
+        (0, 14),
+        (0, -20),
+        (14, 16),
+        (-14, 18),
+        (14, -22),
+    ]
+    for x, y, name in sorted(points, key=lambda point: (-point[1], point[0])):
+        for dx, dy in places:
+            side = "left" if dx > 0 else "right" if dx < 0 else "center"
+            written = axes.annotate(
+                name, (x, y), (dx, dy), textcoords="offset points", ha=side, fontsize=7
+            )
+            box = written.get_window_extent(renderer)
+            if not any(box.overlaps(other) for other in taken) or (dx, dy) == places[-1]:
+                taken.append(box)
+                break
+            written.remove()
+
+
+def towers(parts: list) -> bytes:
+    """Draws a network on two devices: a row a device, arrows across where they exchange maps.
+
+    Args:
+      parts: of `analysis.towers.Part`.
+
+    Returns:
+      The picture, as a PNG.
+    """
+    figure, axes = plt.subplots(figsize=(12, 3.6), layout="constrained")
+    rows, width, height = (1.55, 0.0), 1.16, 0.62
+    arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0}
+    for device, y in enumerate(rows):
+        axes.text(-0.75, y + 0.3, f"device {device}", ha="right", va="center", fontsize=9)
+        for i, part in enumerate(parts):
+            x = 1.65 * i
+            convolution = len(part.local) == 4
+            color = "#cfe2f3" if convolution else "#fce5cd"
+            axes.add_patch(plt.Rectangle((x, y), width, height, facecolor=color, edgecolor="black"))
+            axes.text(
+                x + width / 2,
+                y + height / 2,
+                f"{part.name}\n{' x '.join(map(str, part.local[:2]))}"
+                + (f"\n{part.local[2]} to {part.local[3]}" if convolution else ""),
+                ha="center",
+                va="center",
+                fontsize=7.5,
+            )
+            axes.text(
+                x + width / 2,
+                y - 0.05 if device else y + height + 0.04,
+                " x ".join(map(str, part.local_output)),
+                ha="center",
+                va="top" if device else "bottom",
+                fontsize=7,
+                color="#444444",
+            )
+            start = (x - 0.49, y + height / 2)
+            axes.annotate("", (x, y + height / 2), start, arrowprops=arrow)
+            if part.received:
+                other = rows[1 - device]
+                across = arrow | {"color": "#c1440e", "lw": 1.4}
+                axes.annotate(
+                    "", (x, y + height / 2), (x - 0.49, other + height / 2), arrowprops=across
+                )
+    for i, part in enumerate(parts):
+        if part.received:
+            axes.text(
+                1.65 * i + 0.02,
+                rows[0] / 2 + height / 2,
+                f"{part.received / 1024:.1f} KB\neach way",
+                ha="left",
+                va="center",
+                fontsize=7.5,
+                color="#c1440e",
+            )
+    axes.set(xlim=(-1.6, 1.65 * len(parts) - 0.3), ylim=(-0.35, 2.5))
+    axes.axis("off")
+    return _png(figure)
+
+
 def text(value) -> str:
     """Returns a field's value as a legend shows it."""
     return f"{value:g}" if isinstance(value, float) else str(value)

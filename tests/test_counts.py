@@ -39,11 +39,11 @@ REST = {"densenet": 4}  # layers outside the blocks; elsewhere 2
 
 
 def count(name, fields, side):
-    """Returns (parameters, multiply-adds)."""
+    """Returns (parameters, multiply-adds, activations)."""
     # Counting reads a convolution's default form; to trace the CPU's as well takes longer.
     with mock.patch.object(convolution, "_convolution", convolution._stock):
         done = analysis.count(models.create(name, **fields), (side, side, 3))
-    return done.parameters, done.multiply_adds
+    return done.parameters, done.multiply_adds, done.activations
 
 
 def recorded(name):
@@ -53,8 +53,9 @@ def recorded(name):
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n not in DEEP])
 def test_a_network_has_the_published_size(name):
     network = NETWORKS[name]
-    found = count(network["model"], network["fields"], network["image_size"])
-    assert found == recorded(name)
+    *found, activations = count(network["model"], network["fields"], network["image_size"])
+    assert tuple(found) == recorded(name)
+    assert network.get("activations", activations) == activations  # of docs/lecture.md
 
 
 @functools.cache
@@ -72,9 +73,9 @@ def test_a_deep_cifar_network_is_a_shallow_one_with_more_of_the_same_blocks(name
     fields = {key: value for key, value in network["fields"].items() if key != "depth"}
     sizes = shallow(network["model"], layers, tuple(sorted(fields.items())))
     blocks = (network["fields"]["depth"] - REST.get(network["model"], 2)) // (3 * layers)
-    assert tuple(extrapolate(values, blocks - 2) for values in zip(*sizes, strict=True)) == (
-        recorded(name)
-    )
+    *found, activations = (extrapolate(values, blocks - 2) for values in zip(*sizes, strict=True))
+    assert tuple(found) == recorded(name)
+    assert NETWORKS[name].get("activations", activations) == activations
 
 
 def extrapolate(values, n):

@@ -1,0 +1,222 @@
+"""What came of the ablations of configs/ablations.py: what each part is worth, and how sure that is.
+
+Errors are in percent of the test images, differences in points of error, intervals of 95 % by Student's t
+over differences within a seed.
+"""
+
+from typing import NamedTuple
+
+from analysis import markdown
+from analysis.intervals import Interval, interval, spread
+from configs.ablations import ABLATIONS
+
+SEEN, OPPOSITE, OPEN = "**seen**", "**the opposite is seen**", "not told apart"
+
+
+class Run(NamedTuple):
+    """A trained network."""
+
+    variant: str  # a label of its ablation
+    seed: int
+    error: float  # on the test images, at the end
+    parameters: int
+    multiply_adds: int
+
+
+class Question(NamedTuple):
+    """An ablation, with what the paper found."""
+
+    asks: str
+    claims: tuple[tuple[str, str], ...]  # (variant that is better, variant that is worse)
+    published: dict[str, float]  # variant -> top-1 error
+    source: str  # of the published figures
+
+
+QUESTIONS = {
+    "googlenet": Question(
+        "Do GoogLeNet's auxiliary classifiers help, and does BatchNorm?",
+        (
+            ("auxiliary heads (the paper's)", "neither"),
+            ("BatchNorm", "neither"),
+            ("BatchNorm and auxiliary heads", "BatchNorm"),
+        ),
+        {},
+        "The paper (arXiv:1409.4842) has no table of this; BatchNorm came a year later.",
+    ),
+    "response_norm": Question(
+        "Does local response normalisation help AlexNet?",
+        (("response normalisation (the paper's)", "without"),),
+        {},
+        "The paper (section 3.3) reports 1.4 points less top-1 error on ImageNet; cited from memory.",
+    ),
+    "preactivation": Question(
+        "Which order of BatchNorm, ReLU and convolution suits a residual unit?",
+        (
+            ("full pre-activation", "original"),
+            ("full pre-activation", "BN after addition"),
+            ("full pre-activation", "ReLU before addition"),
+            ("full pre-activation", "ReLU-only pre-activation"),
+        ),
+        {
+            "original": 6.61,
+            "BN after addition": 8.17,
+            "ReLU before addition": 7.84,
+            "ReLU-only pre-activation": 6.71,
+            "full pre-activation": 6.37,
+        },
+        "Paper: 110 layers, CIFAR-10, 64,000 steps of 128 images (arXiv:1603.05027, table 2); the three in the "
+        "middle cited from memory.",
+    ),
+    "cardinality": Question(
+        "Are more paths better at equal cost?",
+        tuple((paths, "1 x 64d") for paths in ("2 x 40d", "4 x 24d", "8 x 14d", "32 x 4d")),
+        {"1 x 64d": 23.9, "2 x 40d": 23.0, "4 x 24d": 22.6, "8 x 14d": 22.3, "32 x 4d": 22.2},
+        "Paper: 50 layers, ImageNet, one crop (arXiv:1611.05431, table 3).",
+    ),
+    "shuffle": Question(
+        "Does ShuffleNet need its channel shuffle?",
+        tuple((f"g = {g}, shuffle", f"g = {g}, no shuffle") for g in (3, 8)),
+        {
+            "g = 3, no shuffle": 45.7,
+            "g = 3, shuffle": 43.2,
+            "g = 8, no shuffle": 48.1,
+            "g = 8, shuffle": 42.3,
+        },
+        "Paper: 0.5x, ImageNet, one crop (arXiv:1707.01083, table 3).",
+    ),
+    "width": Question(
+        "What does a thinner MobileNet lose?",
+        (("0.5", "0.25"), ("0.75", "0.5"), ("1", "0.75")),
+        {"0.25": 49.4, "0.5": 36.3, "0.75": 31.6, "1": 29.4},
+        "Paper: ImageNet, 224 x 224 (arXiv:1704.04861, table 6).",
+    ),
+}
+
+
+def variant_of(name: str, overrides: dict) -> str:
+    """Returns the label of a run in the ablation `name`.
+
+    Raises:
+      ValueError: it is none of its variants.
+    """
+    for label, fields in ABLATIONS[name].variants.items():
+        if all(overrides.get(f"model.{field}") == value for field, value in fields.items()):
+            return label
+    raise ValueError(f"{overrides} is no variant of configs/ablations.py:{name}")
+
+
+def gain(runs: list[Run], better: str, worse: str) -> Interval | None:
+    """Returns how much less error `better` has, paired by seed; None where no seed has both."""
+    errors = {(run.variant, run.seed): run.error for run in runs}
+    seeds = [run.seed for run in runs if run.variant == better and (worse, run.seed) in errors]
+    if not seeds:
+        return None
+    return interval([errors[worse, seed] - errors[better, seed] for seed in sorted(seeds)])
+
+
+def verdict(found: Interval) -> str:
+    """Returns what an interval says of the claim that a gain is above 0; one seed says nothing."""
+    if found.low > 0:
+        return SEEN
+    return OPPOSITE if found.high < 0 else OPEN
+
+
+def table(name: str, runs: list[Run]) -> str:
+    """Returns a row a variant: what it costs, its error, the paper's."""
+    published = QUESTIONS[name].published
+    heads = ["variant", "parameters", "multiply-adds", "test error, %", "n"]
+    rows = [[*heads, *(["paper, %"] if published else [])]]
+    for label in ABLATIONS[name].variants:
+        alike = [run for run in runs if run.variant == label]
+        if not alike:
+            continue
+        costs = f"{alike[0].parameters:,}", f"{alike[0].multiply_adds:,}"
+        cells = [label, *costs, spread([run.error for run in alike]), str(len(alike))]
+        rows.append([*cells, *([f"{published[label]:.2f}"] if published else [])])
+    return markdown.table(rows)
+
+
+def claims(name: str, runs: list[Run]) -> str:
+    """Returns a row a claim: the paper's gain, the one found, the verdict."""
+    question = QUESTIONS[name]
+    rows = [["claim", "gain found, points (95 % interval)", "paper", "verdict"]]
+    for better, worse in question.claims:
+        found = gain(runs, better, worse)
+        if found is None:
+            continue
+        paper = ""
+        if question.published:
+            paper = f"{question.published[worse] - question.published[better]:+.2f}"
+        rows.append([f"{better} better than {worse}", str(found), paper, verdict(found)])
+    return markdown.table(rows, left=1)
+
+
+def section(name: str, runs: list[Run], header: dict, missing: list[str]) -> str:
+    """Returns the report on one ablation, in Markdown.
+
+    Args:
+      name: of configs/ablations.py.
+      runs: the finished ones.
+      header: the first line of a run's metrics.jsonl.
+      missing: names of runs that are not finished.
+    """
+    question, config = QUESTIONS[name], header["config"]
+    parts = [
+        f"## {question.asks}",
+        table(name, runs),
+        claims(name, runs),
+        question.source,
+        f"`configs/ablations.py:{name}`, {_budget(header)}",
+        f"Preliminary: {len(missing)} runs are missing." if missing else "",
+        "With one seed there is no interval." if len({run.seed for run in runs}) < 2 else "",
+    ]
+    if name == "preactivation":
+        parts[4] += f" Networks of {config['model']['depth']} layers."
+    return "\n\n".join(filter(None, parts))
+
+
+def _budget(header: dict) -> str:
+    config = header["config"]
+    size, batch = config["input"]["image_size"], config["batch_size"]
+    steps = header["total_steps"]
+    return f"images of {size} x {size}, {steps:,} steps of {batch}: {steps * batch:,} images."
+
+
+def report(found: dict[str, tuple[list[Run], dict, list[str]]], command: str) -> str:
+    """Returns the report in Markdown, beside ablations.png.
+
+    Args:
+      found: name -> arguments of `section`.
+      command: that made the report.
+    """
+    _, header, _ = next(iter(found.values()))
+    versions = ", ".join(f"{k} {header['versions'][k]}" for k in ("python", "jax", "flax"))
+    source = header["config"]["input"]["source"].partition(":")
+    how = (
+        f"Mean ± standard deviation over n seeds. A gain is the mean difference within a seed; "
+        f"{SEEN} where its interval is above 0, {OPPOSITE} where it is below, else {OPEN}: then the budget or the number of seeds is "
+        "too small to see it. All variants of an ablation have one recipe, and it is not the papers'.\n\n"
+        f"Data: {source[0] if source[0] == 'folder' else ''.join(source)}. Each run on "
+        f"{header['devices']['count']} x {header['devices']['kind']}, first begun {header['date'][:10]}, "
+        f"revision {header['git']}, {versions}. `{command}`"
+    )
+    sections = [section(name, *arguments) for name, arguments in found.items()]
+    picture = "![test error of each variant](ablations.png)"
+    return "\n\n".join(["# Ablations", picture, how, *sections]) + "\n"
+
+
+def figures(found: dict[str, tuple[list[Run], dict, list[str]]]) -> dict:
+    """Returns what report.json holds."""
+    return {
+        name: {
+            "runs": [run._asdict() for run in runs],
+            "gains": {
+                f"{better} over {worse}": g.mean
+                for better, worse in QUESTIONS[name].claims
+                if (g := gain(runs, better, worse))
+            },
+            "missing": missing,
+            "header": header,
+        }
+        for name, (runs, header, missing) in found.items()
+    }

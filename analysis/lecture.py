@@ -1,0 +1,522 @@
+"""The tables of the lecture "CNN Architectures" (EECS 498, lecture 8), counted in the networks themselves.
+
+Each function returns a section of docs/lecture.md, which scripts/lecture.py writes. Numbers of the slides
+are constants here; all others come from `analysis.count`.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+
+import analysis
+import models
+from analysis import markdown
+from analysis.count import Count, Layer
+from models import layers, mobilenet, resnet, resnext
+
+KB, MB = 1024, 2**20
+
+# Layer: output in KB, parameters in thousands, multiply-adds in millions, as on the slide.
+SLIDE_ALEXNET = {
+    "conv1": (784, 23, 73),
+    "pool1": (182, 0, 0),
+    "conv2": (547, 307, 224),
+    "pool2": (127, 0, 0),
+    "conv3": (254, 664, 112),
+    "conv4": (169, 885, 145),
+    "conv5": (169, 590, 100),
+    "pool5": (36, 0, 0),
+    "fc6": (16, 37_749, 38),
+    "fc7": (16, 16_777, 17),
+    "fc8": (4, 4_096, 4),
+}
+VGG_LAYERS = [f"conv{s}_{i}" for s, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)] + [
+    "fc6",
+    "fc7",
+    "fc8",
+]
+PAPER_YEARS = {
+    "NIPS 2012": 2012,
+    "1311.2901": 2013,
+    "1404.5997": 2014,
+    "1409.1556": 2014,
+    "1409.4842": 2014,
+    "1512.03385": 2015,
+    "1603.05027": 2016,
+    "1611.05431": 2016,
+    "1608.06993": 2016,
+    "1704.04861": 2017,
+    "1707.01083": 2017,
+    "1707.07012": 2017,
+    "1807.11164": 2018,
+}
+
+
+class Chain(nn.Module):
+    """Modules one after the other, such as the layers or the block that a section compares."""
+
+    parts: tuple[Callable, ...]  # that return a module
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        for part in self.parts:
+            x = part()(x)
+        return x
+
+
+def cost(side: int, channels: int, *parts: Callable) -> Count:
+    """Counts modules on a map of side x side with so many channels."""
+    return analysis.count(Chain(parts), (side, side, channels))
+
+
+def conv(features: int, kernel: int, **more) -> Callable:
+    return partial(layers.conv, features, kernel, **more)
+
+
+def alexnet() -> Count:
+    """Returns the lecture's AlexNet: one tower, images of 227 x 227, conv1 with a padding of 2."""
+    model = models.create("alexnet", num_classes=1000, form="single_tower", conv1_padding=2)
+    return analysis.count(model, (227, 227, 3))
+
+
+def vgg16(**fields) -> Count:
+    return analysis.count(models.create("vgg", num_classes=1000, depth=16, **fields), (224, 224, 3))
+
+
+def products(count: Count) -> list[Layer]:
+    """Returns the convolutions and fully connected layers."""
+    return [layer for layer in count.layers if layer.multiply_adds]
+
+
+def product_memory(count: Count) -> int:
+    """Returns the bytes of the outputs of convolutions and fully connected layers."""
+    return sum(layer.memory for layer in products(count))
+
+
+def alexnet_table() -> str:
+    shown = [layer for layer in alexnet().layers if layer.memory]
+    heads = ["layer", "output"]
+    for figure in ("memory, KB", "parameters, k", "multiply-adds, M"):
+        heads += [f"{figure}: slide", "here"]
+    rows = [[*heads, ""]]
+    for (name, slide), layer in zip(SLIDE_ALEXNET.items(), shown, strict=True):
+        ours = layer.memory / KB, layer.parameters / 1e3, layer.multiply_adds / 1e6
+        dense = layer.kind == "dense"
+        notes = ["slide without biases"] if dense else []
+        cells = []
+        for i, (theirs, value) in enumerate(zip(slide, ours, strict=True)):
+            counted = (
+                layer.multiply_adds / 1e3 if dense and i == 1 else value
+            )  # as the slide counts
+            differs = abs(theirs - counted) > 0.5
+            notes += [f"**slip: {theirs:,} for {value:,.0f}**"] if differs else []
+            cells += [f"**{theirs:,}**" if differs else f"{theirs:,}", f"{value:,.1f}"]
+        rows.append([name, " x ".join(map(str, layer.output)), *cells, ", ".join(notes)])
+    total = alexnet()
+    sums = [sum(column) for column in zip(*SLIDE_ALEXNET.values(), strict=True)]
+    ours = total.memory / KB, total.parameters / 1e3, total.multiply_adds / 1e6
+    cells = [cell for s, o in zip(sums, ours, strict=True) for cell in (f"{s:,}", f"{o:,.1f}")]
+    rows.append(["sum", "", *cells, ""])
+    return f"""\
+## AlexNet, layer by layer
+
+`python scripts/summarize.py --config=configs/alexnet.py --config.model.form=single_tower --input_size=227`
+prints this for any network. The lecture's AlexNet is the one with a single tower, on 227 x 227.
+
+{markdown.table(rows, left=2)}
+
+Memory is that of the outputs in float32, 1 KB = 1,024 bytes. A multiply-add counts once. The slide
+rounds; where it and the count differ by more than that, the cell is bold. A convolution's parameters on the
+slide include the biases, a fully connected layer's do not. Pooling has no multiply-adds (its comparisons
+would be {_pooling(shown) / 1e6:.1f} M).
+
+![where memory, parameters and multiply-adds of AlexNet sit](lecture_alexnet.png)
+
+Nearly all memory is in the early maps, nearly all parameters in the fully connected layers, nearly all
+multiply-adds in the convolutions:
+
+{_shares(total)}
+"""
+
+
+def _pooling(layers_: list[Layer]) -> int:
+    """Returns how many elements the windows of poolings hold, all together."""
+    return sum(
+        math.prod(x.output) * math.prod(x.kernel) for x in layers_ if x.kind.endswith("pool")
+    )
+
+
+def _shares(count: Count) -> str:
+    rows = [["part", "memory", "parameters", "multiply-adds"]]
+    groups = {
+        "convolutions": [x for x in count.layers if x.kind == "conv"],
+        "poolings": [x for x in count.layers if x.kind.endswith("pool")],
+        "fully connected": [x for x in count.layers if x.kind == "dense"],
+    }
+    for name, members in groups.items():
+        shares = (
+            sum(getattr(x, figure) for x in members) / getattr(count, figure)
+            for figure in ("memory", "parameters", "multiply_adds")
+        )
+        rows.append([name, *(f"{100 * share:.1f} %" for share in shares)])
+    return markdown.table(rows)
+
+
+def alexnet_and_vgg() -> str:
+    small, large, slide = alexnet(), vgg16(), vgg16(stages=(2, 2, 2, 3, 3))
+
+    def figures(count):
+        return product_memory(count) / MB, count.parameters / 1e6, count.multiply_adds / 1e9
+
+    rows = [
+        [
+            "",
+            "AlexNet: slide",
+            "here",
+            "VGG-16: slide",
+            "here",
+            "with 2, 2, 2, 3, 3",
+            "ratio: slide",
+            "here",
+        ]
+    ]
+    names = ("memory, MB", "parameters, M", "multiply-adds, G")
+    slides = (("1.9", "48.6", "25"), ("61", "138", "2.3"), ("0.7", "13.6", "19.4"))
+    for name, (s_small, s_large, s_ratio), a, v, two in zip(
+        names, slides, figures(small), figures(large), figures(slide), strict=True
+    ):
+        wrong = abs(float(s_large) - v) > 0.06 * v
+        shown = f"**{s_large}**" if wrong else s_large
+        rows.append(
+            [name, s_small, f"{a:.2f}", shown, f"{v:.2f}", f"{two:.2f}", s_ratio, f"{v / a:.1f}"]
+        )
+    return f"""\
+## AlexNet beside VGG-16
+
+{markdown.table(rows)}
+
+Memory here is that of convolutions and fully connected layers alone, as on this slide. The slide's VGG-16 has
+two convolutions in the third stage; the paper's has 2, 2, 3, 3, 3 (table 1, column D). With
+`--config.model.stages="(2,2,2,3,3)"` the slide's numbers come out.
+
+![memory, parameters and multiply-adds of AlexNet and VGG-16 by layer](lecture_vgg.png)
+"""
+
+
+def design_rules() -> str:
+    one = cost(56, 64, conv(64, 5))
+    two = cost(56, 64, conv(64, 3), conv(64, 3))
+    rows = [["64 to 64 channels on 56 x 56", "parameters", "multiply-adds, M", "receptive field"]]
+    for name, found in (("one 5x5", one), ("two 3x3", two)):
+        field = found.layers[-1].receptive_field[0]
+        rows.append([name, f"{found.parameters:,}", f"{found.multiply_adds / 1e6:.1f}", str(field)])
+    stages = [["map", "channels", "memory, KB", "parameters, k", "multiply-adds, M"]]
+    for side, channels in ((56, 64), (28, 128), (14, 256), (7, 512)):
+        found = cost(side, channels, conv(channels, 3))
+        stages.append(
+            [
+                f"{side} x {side}",
+                str(channels),
+                f"{found.memory / KB:,.0f}",
+                f"{found.parameters / 1e3:,.1f}",
+                f"{found.multiply_adds / 1e6:.1f}",
+            ]
+        )
+    return f"""\
+## VGG's design rules
+
+**Only 3x3 convolutions.** Two see as much as one 5x5, with {two.parameters / one.parameters:.0%} of its
+parameters and work, and a ReLU more between them.
+
+{markdown.table(rows)}
+
+**Halve the map, double the channels.** Then each 3x3 convolution costs the same multiply-adds, half of the memory
+and four times the parameters of one a stage before.
+
+{markdown.table(stages, left=2)}
+"""
+
+
+def googlenet_ends() -> str:
+    network = analysis.count(
+        models.create("googlenet", num_classes=1000, aux_heads=False), (224, 224, 3)
+    )
+    stem = _until(network, "max pool", 2)
+    true, two = (_until(c, "max pool", 3) for c in (vgg16(), vgg16(stages=(2, 2, 2, 3, 3))))
+    pooled = sum(x.multiply_adds for x in stem) + _pooling(stem)
+
+    def figures(members, pools):
+        kept = [x for x in members if pools or x.multiply_adds]
+        return (
+            f"{sum(x.memory for x in kept) / MB:.2f}",
+            f"{sum(x.parameters for x in kept):,}",
+            f"{sum(x.multiply_adds for x in kept) / 1e6:,.1f}",
+        )
+
+    rows = [["from 224 to 28", "memory, MB", "parameters", "multiply-adds, M"]]
+    rows.append(["GoogLeNet: slide", "7.5", "124 K", "**418**"])
+    rows.append(["GoogLeNet: here", *figures(stem, pools=True)])
+    rows.append(["VGG-16: slide", "**42.9**", "**1.1 M**", "**7,485**"])
+    rows.append(["VGG-16: here", *figures(true, pools=False)])
+    rows.append(["with 2, 2, 2, 3, 3: here", *figures(two, pools=False)])
+    head = [x for x in network.layers if x.kind == "dense"]
+    full = [x for x in vgg16().layers if x.kind == "dense"]
+    ends = [["from the last map to 1,000 classes", "parameters", "multiply-adds, M"]]
+    for name, members in (
+        ("GoogLeNet: global average, one layer", head),
+        ("VGG-16: three layers", full),
+    ):
+        sums = [sum(getattr(x, f) for x in members) for f in ("parameters", "multiply_adds")]
+        ends.append([name, f"{sums[0]:,}", f"{sums[1] / 1e6:,.1f}"])
+    work = sum(x.multiply_adds for x in true) / sum(x.multiply_adds for x in stem)
+    return f"""\
+## GoogLeNet's two ends
+
+**An aggressive stem** takes the map from 224 to 28 before the costly part begins.
+
+{markdown.table(rows)}
+
+The slide's 418 looks like 481 with two digits swapped: the convolutions have
+{sum(x.multiply_adds for x in stem) / 1e6:.1f} M, with an operation for each element of a pooling's window
+{pooled / 1e6:.1f} M. Its memory includes GoogLeNet's poolings but not VGG's, and its VGG has two
+convolutions in the third stage, once more. The true VGG-16 does {work:.1f} times GoogLeNet's work up to there; the slide
+says 17.8.
+
+**No large fully connected layers:**
+
+{markdown.table(ends)}
+"""
+
+
+def _until(count: Count, kind: str, number: int) -> list[Layer]:
+    """Returns the layers up to the so many-th of a kind."""
+    found = []
+    for layer in count.layers:
+        found.append(layer)
+        number -= layer.kind == kind
+        if not number:
+            return found
+    raise ValueError(f"the network has too few layers of kind {kind}")
+
+
+def residual_blocks() -> str:
+    common = {"stride": 1, "conv": layers.conv, "norm": layers.batch_norm(False, dtype="float32")}
+    more = {"last_scale": nn.initializers.ones, "shortcut": None}
+    basic = cost(56, 64, partial(resnet.BasicBlock, width=64, **common, **more))
+    bottleneck = cost(
+        56, 256, partial(resnet.BottleneckBlock, width=64, stride_in="3x3", **common, **more)
+    )
+    rows = [["block on 56 x 56", "channels", "layers", "multiply-adds a position", "of C x C", "M"]]
+    for name, channels, found in (("basic", 64, basic), ("bottleneck", 256, bottleneck)):
+        position = found.multiply_adds // 56**2
+        rows.append(
+            [
+                name,
+                str(channels),
+                str(len(products(found))),
+                f"{position:,}",
+                f"{position / 64**2:g}",
+                f"{found.multiply_adds / 1e6:.1f}",
+            ]
+        )
+    return f"""\
+## Basic and bottleneck block
+
+For C = 64. The bottleneck has one layer more and four times the channels outside, for less work: 4 + 9 + 4 = 17
+products of C x C instead of 9 + 9 = 18.
+
+{markdown.table(rows)}
+
+The slide of the ResNets has 1.8, 3.6, 3.8, 7.6 and 11.3 GFLOP, which is the paper's form: the stride of a bottleneck in its
+first 1x1 convolution (`model.bottleneck_stride=1x1`). Its errors are those of torchvision's weights, which
+have the stride in the 3x3 and cost 4.09, 7.80 and 11.51 G for 50, 101 and 152 layers. So figures of two
+networks stand in one row there; the table of all networks below has both.
+"""
+
+
+def cardinality() -> str:
+    common = {"stride": 1, "conv": layers.conv, "norm": layers.batch_norm(False, dtype="float32")}
+    published = {
+        1: (64, 23.9, 22.0),
+        2: (40, 23.0, 21.7),
+        4: (24, 22.6, 21.4),
+        8: (14, 22.3, 21.3),
+        32: (4, 22.2, 21.2),
+    }
+    rows = [
+        [
+            "paths x width", "width for equal cost", "parameters", "multiply-adds a position", "relative",
+            "top-1 error of 50 layers, %: paper", "of 101",
+        ]
+    ]  # fmt: skip
+    reference = None
+    for paths, (width, error_50, error_101) in published.items():
+        block = partial(
+            resnext.Block, width=paths * width, features=256, cardinality=paths, **common
+        )
+        found = cost(56, 256, block)
+        position = found.multiply_adds // 56**2
+        reference = reference or position
+        # 9 G c^2 + 8 G c C = 17 C^2 of the bottleneck block, with C = 64
+        exact = (-8 * paths + math.sqrt(64 * paths**2 + 4 * 9 * paths * 17)) / (18 * paths) * 64
+        rows.append(
+            [
+                f"{paths} x {width}d",
+                f"{exact:.2f}",
+                f"{found.parameters:,}",
+                f"{position:,}",
+                f"{position / reference:.3f}",
+                f"{error_50:.1f}",
+                f"{error_101:.1f}",
+            ]
+        )
+    return f"""\
+## ResNeXt: more paths at equal cost
+
+A block of G paths of width c on 4C channels does G (8Cc + 9c^2) multiply-adds a position: equal to the bottleneck's
+17 C^2 for the widths in the second column, rounded in the paper. C = 64.
+
+{markdown.table(rows)}
+
+Errors: ImageNet, one crop, arXiv:1611.05431, table 3, as on the slide; the first and the last of each column were
+checked against the authors' code. [ablations.md](ablations.md) trains all five on CIFAR-10.
+"""
+
+
+def separable(networks: list[dict]) -> str:
+    norm = layers.batch_norm(False, dtype="float32")
+    rows = [
+        ["channels", "3x3 convolution, M", "depthwise separable, M", "times fewer", "9C / (9 + C)"]
+    ]
+    for channels in (64, 128, 512, 1024):
+        full = cost(14, channels, conv(channels, 3)).multiply_adds
+        part = cost(
+            14,
+            channels,
+            partial(
+                mobilenet.SeparableConv,
+                features=channels,
+                stride=1,
+                conv=layers.conv,
+                norm=norm,
+                activation=layers.relu,
+            ),
+        ).multiply_adds
+        rows.append(
+            [
+                f"{channels:,}",
+                f"{full / 1e6:,.2f}",
+                f"{part / 1e6:,.2f}",
+                f"{full / part:.2f}",
+                f"{9 * channels / (9 + channels):.2f}",
+            ]
+        )
+    thin, full = (
+        next(n["multiply_adds"] for n in networks if n["name"] == name)
+        for name in ("MobileNet 1.0", "MobileNet, full convolutions")
+    )
+    return f"""\
+## MobileNet: depthwise separable convolutions
+
+C to C channels on a map of 14 x 14; the limit is 9.
+
+{markdown.table(rows, left=0)}
+
+The whole MobileNet has {thin / 1e6:,.0f} M multiply-adds, with full convolutions in their place {full / 1e6:,.0f} M, {full / thin:.1f}
+times as many, as in the paper's table 4.
+"""
+
+
+def networks_table(networks: list[dict]) -> str:
+    """Returns the section of all networks by year.
+
+    Args:
+      networks: of tests/counts.json.
+    """
+    rows = [
+        [
+            "year", "network", "size", "parameters, M", "multiply-adds, G", "activations, M", "MB",
+            "top-1 error, %", "top-5", "of",
+        ]
+    ]  # fmt: skip
+    for network in by_year(networks):
+        known = network["published"] or {"top1": None, "top5": None}
+        of = f"{known['where']}, {known['source']}" if network["published"] else ""
+        activations = network["activations"]
+        rows.append(
+            [
+                str(PAPER_YEARS[network["paper"]]),
+                network["name"],
+                str(network["image_size"]),
+                f"{network['parameters'] / 1e6:.2f}",
+                f"{network['multiply_adds'] / 1e9:.3f}",
+                f"{activations / 1e6:.2f}",
+                f"{4 * activations / MB:.1f}",
+                *(f"{known[k]:.2f}" if known[k] is not None else "" for k in ("top1", "top5")),
+                of,
+            ]
+        )
+    return f"""\
+## All networks by year
+
+{markdown.table(rows, left=2)}
+
+Activations are the outputs of convolutions and fully connected layers for one image, MB their size in float32: what
+a forward pass computes and a backward pass needs. Years are those of the papers' first versions. Errors are published
+ones on ImageNet's validation set, by whom and how in the last column; nothing was trained on ImageNet here. Recipes differ:
+newer ones are longer and augment more, so a row says as much of its recipe as of its network.
+
+![top-1 accuracy against multiply-adds, area by parameters](lecture_bubbles.png)
+"""
+
+
+def by_year(networks: list[dict]) -> list[dict]:
+    """Returns the README's ImageNet networks by year, alike ones by size."""
+    chosen = [n for n in networks if n.get("readme") and n["image_size"] >= 224]
+    return sorted(chosen, key=lambda n: PAPER_YEARS[n["paper"]])
+
+
+def document(networks: list[dict], two_devices: str) -> str:
+    """Returns docs/lecture.md.
+
+    Args:
+      networks: of tests/counts.json.
+      two_devices: the section of `analysis.communication`.
+    """
+    sections = (
+        INTRODUCTION,
+        alexnet_table(),
+        alexnet_and_vgg(),
+        design_rules(),
+        googlenet_ends(),
+        residual_blocks(),
+        cardinality(),
+        separable(networks),
+        two_devices,
+        networks_table(networks),
+    )
+    return "\n".join(sections)
+
+
+INTRODUCTION = """\
+# The lecture's tables, counted in the networks
+
+The lecture "CNN Architectures" (EECS 498, University of Michigan, lecture 8) teaches with tables of memory, parameters and
+operations. Here each is computed from this project's modules, beside the slide's numbers. `python
+scripts/lecture.py` writes this page and its pictures, a test compares it with the modules, and
+[`scripts/summarize.py`](../scripts/summarize.py) asks the same of any network. Does a part earn its cost? That is
+trained in [ablations.md](ablations.md) and [depth.md](depth.md).
+
+Three numbers of the slides slip, each explained where it stands:
+
+| slide | says | counted | why |
+| --- | ---: | ---: | --- |
+| AlexNet, conv4, multiply-adds | 145 M | 149.5 M | an error of calculation: 13 x 13 x 256 outputs, 384 x 3 x 3 each |
+| GoogLeNet's stem, multiply-adds | 418 M | 477.7 M, with poolings 480.8 M | 481 with two digits swapped, as it seems |
+| VGG-16, memory and multiply-adds | 48.6 MB, 13.6 G | 51.7 MB, 15.5 G | its third stage has three convolutions, not two |
+
+The slides' numbers are from notes and transcripts of the lecture, not from its files; conv4's 145 rests on memory
+alone.
+"""

@@ -1,0 +1,84 @@
+"""Reports on ablations: is a network better with the part that its paper added, and how sure is that?
+
+--workdir is the folder of a sweep of configs/ablations.py, or holds several. It gets report.md, report.json and
+ablations.png: the error of each variant, gains within a seed with their 95 % intervals, and the papers' figures.
+
+Examples:
+  python scripts/sweep.py --config=configs/ablations.py:shuffle --workdir=runs/ablations/shuffle
+  python scripts/ablation.py --workdir=runs/ablations/shuffle
+  python scripts/ablation.py --workdir=runs/ablations
+"""
+
+import sys
+
+from absl import flags
+
+from analysis import ablation, plots
+from configs.ablations import ABLATIONS
+from sweeps import folder as sweep_folder
+from sweeps import watch
+from training import command
+
+flags.declare_key_flag("workdir")
+
+
+def main() -> None:
+    if command.WORKDIR.value is None:
+        raise ValueError("--workdir=DIR is missing: the folder of a sweep of configs/ablations.py")
+    into = sweep_folder.path(command.WORKDIR.value)
+    folders = [into] if (into / "sweep.json").exists() else sorted(into.glob("*/sweep.json"))
+    found = {}
+    for file in folders:
+        folder = file.parent if file.name == "sweep.json" else file
+        name, *arguments = read(str(folder))
+        if name in found:
+            raise ValueError(f"{into} holds two sweeps of {name}: report on each by itself")
+        if arguments[0]:
+            found[name] = arguments
+        else:
+            print(f"no run of {name} is finished yet")
+    if not folders:
+        raise FileNotFoundError(f"{into} holds no sweep: no sweep.json in it or in its folders")
+    if not found:
+        sys.exit(1)
+    found = {name: found[name] for name in ABLATIONS if name in found}
+    text = ablation.report(found, " ".join(["python", *sys.argv]))
+    (into / "ablations.png").write_bytes(
+        plots.ablations({n: runs for n, (runs, *_) in found.items()})
+    )
+    sweep_folder.write_json(into / "report.json", ablation.figures(found))
+    (into / "report.md").write_text(text)
+    for name, (runs, _, missing) in found.items():
+        print(f"{ablation.QUESTIONS[name].asks}\n\n{ablation.claims(name, runs)}\n")
+        print("".join(f"missing: {run}\n" for run in missing), end="")
+    print(f"report: {into / 'report.md'}")
+
+
+def read(folder: str) -> tuple[str, list[ablation.Run], dict, list[str]]:
+    """Returns the ablation's name, its finished runs, the header of one, and the names of the others."""
+    sweep = sweep_folder.read(folder)
+    path, _, name = sweep["config"].partition(":")
+    name = name or "shuffle"
+    if not path.endswith("configs/ablations.py") or name not in ABLATIONS:
+        raise ValueError(f"{folder} is a sweep of {sweep['config']}, not of configs/ablations.py")
+    runs, header, missing = [], {}, []
+    for standing in watch.look(folder):
+        if standing.state != "finished":
+            missing.append(f"{standing.name}, {standing.state}")
+            continue
+        header = header or standing.lines[0]
+        overrides = sweep["runs"][standing.name]
+        runs.append(
+            ablation.Run(
+                ablation.variant_of(name, overrides),
+                overrides["seed"],
+                100 * (1 - standing.latest("eval/top1")),
+                standing.lines[0]["parameters"],
+                standing.lines[0]["multiply_adds"],
+            )
+        )
+    return name, runs, header, missing
+
+
+if __name__ == "__main__":
+    command.run(main, trains=False)

@@ -1,0 +1,40 @@
+"""Writes docs/lecture.md and its pictures: the lecture's tables, counted in the networks.
+
+Nothing is trained. A test compares the page with the networks, so it is written again when one changes.
+
+Examples:
+  python scripts/lecture.py
+"""
+
+import json
+
+import jax
+
+from analysis import lecture, plots, towers
+from training import command
+
+
+def main() -> None:
+    networks = json.loads((command.PROJECT / "tests" / "counts.json").read_text("utf-8"))
+    docs = command.PROJECT / "docs"
+    jax.config.update("jax_num_cpu_devices", 2)
+    parts = towers.alexnet()
+    (docs / "lecture.md").write_text(lecture.document(networks, towers.section(parts)), "utf-8")
+    alexnet = [layer for layer in lecture.alexnet().layers if layer.memory]
+    small, large = lecture.products(lecture.alexnet()), lecture.products(lecture.vgg16())
+    short = [name for name in lecture.SLIDE_ALEXNET if not name.startswith("pool")]
+    pictures = {
+        "lecture_alexnet": plots.costs({"AlexNet": (list(lecture.SLIDE_ALEXNET), alexnet)}),
+        "lecture_vgg": plots.costs(
+            {"AlexNet": (short, small), "VGG-16": (lecture.VGG_LAYERS, large)}
+        ),
+        "lecture_bubbles": plots.bubbles(lecture.by_year(networks), lecture.PAPER_YEARS),
+        "lecture_two_gpus": plots.towers(parts),
+    }
+    for name, picture in pictures.items():
+        (docs / f"{name}.png").write_bytes(picture)
+    print(f"wrote {docs / 'lecture.md'} and {', '.join(pictures)}")
+
+
+if __name__ == "__main__":
+    command.run(main, trains=False)

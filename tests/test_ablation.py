@@ -1,0 +1,105 @@
+"""The ablations differ in what they say they do, and their report says what the runs show."""
+
+import json
+import subprocess
+
+import pytest
+from conftest import command
+
+import models
+from analysis import ablation
+from configs import ablations
+from sweeps import expand
+from sweeps import folder as sweep_folder
+
+
+@pytest.mark.parametrize("name", ablations.ABLATIONS)
+def test_an_ablation_has_its_variants_for_each_seed(name):
+    base = ablations.get_config(name)
+    runs = expand.runs(ablations.sweep(name), base)
+    variants = ablations.ABLATIONS[name].variants
+    assert len(runs) == ablations.SEEDS * len(variants)
+    assert len({run.config.seed for run in runs[: len(variants)]}) == 1  # seed by seed
+    for run in runs:
+        models.create(**run.config.model)
+        fields = variants[ablation.variant_of(name, run.overrides)]
+        same = {k for k, v in run.config.model.items() if base.model[k] == v}
+        assert set(run.config.model) - same <= set(fields)  # nothing else differs
+
+
+@pytest.mark.parametrize("name", ablations.ABLATIONS)
+def test_claims_and_published_figures_are_of_variants(name):
+    question, variants = ablation.QUESTIONS[name], ablations.ABLATIONS[name].variants
+    assert {label for claim in question.claims for label in claim} <= set(variants)
+    assert not question.published or set(question.published) == set(variants)
+    if question.published:  # the paper's own figures bear its claims out
+        assert all(question.published[a] < question.published[b] for a, b in question.claims)
+
+
+def run(variant, seed, error):
+    return ablation.Run(variant, seed, error, 10, 100)
+
+
+def test_a_gain_is_paired_by_seed():
+    runs = [run("g = 3, shuffle", s, 40 + 5 * s) for s in range(3)]
+    runs += [run("g = 3, no shuffle", s, 42 + 5 * s + s / 10) for s in range(3)]
+    runs += [run("g = 3, no shuffle", 3, 90.0)]  # whose partner is missing
+    found = ablation.gain(runs, "g = 3, shuffle", "g = 3, no shuffle")
+    assert found.n == 3 and found.mean == pytest.approx(2.1)
+    assert ablation.verdict(found) == ablation.SEEN
+    reverse = ablation.gain(runs, "g = 3, no shuffle", "g = 3, shuffle")
+    assert ablation.verdict(reverse) == ablation.OPPOSITE
+    assert ablation.gain(runs, "g = 8, shuffle", "g = 8, no shuffle") is None
+    one = ablation.gain(runs[:1] + runs[3:4], "g = 3, shuffle", "g = 3, no shuffle")
+    assert ablation.verdict(one) == ablation.OPEN  # one seed says nothing
+
+
+@pytest.fixture
+def swept(tmp_path):
+    """Returns the folder of a sweep with three of its runs finished."""
+    base = ablations.get_config("shuffle")
+    runs = expand.runs(ablations.sweep("shuffle"), base)
+    sweep = {"config": "configs/ablations.py:shuffle", "arguments": [], "git": None}
+    folder = tmp_path / "shuffle"
+    overrides = {run.name: run.overrides for run in runs}
+    sweep_folder.record(str(folder), sweep | {"base": base.to_dict(), "runs": overrides})
+    for run_, top1 in zip(runs[:3], (0.5, 0.6, 0.7), strict=False):
+        (folder / run_.name).mkdir()
+        header = {
+            "config": run_.config.to_dict(),
+            "total_steps": 500,
+            "parameters": 1,
+            "multiply_adds": 2,
+            "versions": {"python": "3", "jax": "0", "flax": "0"},
+            "devices": {"count": 1, "kind": "cpu"},
+            "date": "2026-11-26 12:00",
+            "git": "abc",
+        }
+        lines = [header, {"step": 500, "eval/top1": top1}]
+        (folder / run_.name / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+        sweep_folder.write_state(str(folder), run_.name, "finished")
+    return folder
+
+
+def test_the_script_reports_what_is_there_and_what_is_missing(swept):
+    for workdir in (swept, swept.parent):
+        done = subprocess.run(**command("scripts/ablation.py", f"--workdir={workdir}"))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("missing: ") == 9
+        text = (workdir / "report.md").read_text()
+        assert "| g = 3, no shuffle | 1 | 2 | 50.00 | 1 | 45.70 |" in text
+        assert "+10.00 (one seed: no interval) | +2.50 | not told apart" in text
+        assert "Preliminary: 9 runs are missing." in text
+        assert (workdir / "ablations.png").read_bytes().startswith(b"\x89PNG")
+        gains = json.loads((workdir / "report.json").read_text())["shuffle"]["gains"]
+        assert gains == {"g = 3, shuffle over g = 3, no shuffle": pytest.approx(10.0)}
+
+
+def test_mistakes_are_told_in_a_line(tmp_path):
+    for arguments, message in (
+        ((), "--workdir=DIR is missing"),
+        ((f"--workdir={tmp_path}",), "holds no sweep"),
+    ):
+        done = subprocess.run(**command("scripts/ablation.py", *arguments))
+        assert done.returncode == 1 and message in done.stderr
+        assert done.stderr.count("\n") == 1
