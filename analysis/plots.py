@@ -369,55 +369,65 @@ def bubbles(networks: list[dict], years: dict[str, int]) -> bytes:
             alpha=0.75,
             edgecolor="white",
         )
-    _label(
-        axes, [(n["multiply_adds"] / 1e9, 100 - n["published"]["top1"], n["name"]) for n in drawn]
-    )
     axes.set(
         xscale="log",
+        xlim=(0.03, 60),
+        ylim=(48, 86),
         xlabel="multiply-adds of one image (billion)",
         ylabel="published top-1 accuracy on ImageNet, one crop (%)",
     )
-    for year in sorted(set(years.values())):
-        axes.scatter(
-            [], [], s=60, color=colors(0.1 + 0.9 * (year - first) / (last - first)), label=str(year)
-        )
+    axes.xaxis.set_major_formatter("{x:g}")
+    for year in sorted({years[n["paper"]] for n in drawn}):
+        color = colors(0.1 + 0.9 * (year - first) / (last - first))
+        axes.scatter([], [], s=60, color=color, label=str(year))
     for size in (5, 25, 140):
-        axes.scatter(
-            [], [], s=8 * size, facecolor="none", edgecolor="black", label=f"{size} M parameters"
-        )
-    axes.legend(frameon=False, loc="lower right", fontsize=8, labelspacing=1.1, ncols=2)
+        label = f"{size} million parameters"
+        axes.scatter([], [], s=8 * size, facecolor="none", edgecolor="black", label=label)
+    axes.legend(
+        frameon=False, loc="lower right", fontsize=8, labelspacing=1.6, handletextpad=2, ncols=2
+    )
     _clean(axes)
+    _label(
+        axes,
+        [
+            (n["multiply_adds"] / 1e9, 100 - n["published"]["top1"], n["name"].partition(" (")[0])
+            for n in drawn
+        ],
+    )
     return _png(figure)
 
 
 def _label(axes, points: list[tuple[float, float, str]]) -> None:
-    """Writes names beside points, each where it hides no earlier one."""
-    renderer = axes.figure.canvas.get_renderer()
-    axes.set_xscale("log")
+    """Writes a name beside each point, with a line to it, where it hides no other name and no point."""
     axes.figure.canvas.draw()
+    renderer = axes.figure.canvas.get_renderer()
+    centres = [axes.transData.transform(point[:2]) for point in points]
     taken = []
     places = [
-        (6, 4),
-        (6, -10),
-        (-6, 6),
-        (-6, -12),
-        (0, 14),
-        (0, -20),
-        (14, 16),
-        (-14, 18),
-        (14, -22),
+        (distance * math.cos(angle), distance * math.sin(angle))
+        for distance in (12, 22, 34, 48, 64)
+        for angle in (0.5, -0.5, 2.6, -2.6, 1.2, -1.2, 1.9, -1.9)
     ]
     for x, y, name in sorted(points, key=lambda point: (-point[1], point[0])):
         for dx, dy in places:
-            side = "left" if dx > 0 else "right" if dx < 0 else "center"
             written = axes.annotate(
-                name, (x, y), (dx, dy), textcoords="offset points", ha=side, fontsize=7
+                name,
+                (x, y),
+                (dx, dy),
+                textcoords="offset points",
+                ha="left" if dx > 0 else "right",
+                va="center",
+                fontsize=7,
+                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 0},
             )
-            box = written.get_window_extent(renderer)
-            if not any(box.overlaps(other) for other in taken) or (dx, dy) == places[-1]:
-                taken.append(box)
+            written.update_positions(renderer)
+            box = matplotlib.text.Text.get_window_extent(written, renderer)
+            free = not any(box.overlaps(other) for other in taken)
+            if free and not any(box.padded(3).contains(*centre) for centre in centres):
                 break
-            written.remove()
+            if (dx, dy) != places[-1]:
+                written.remove()
+        taken.append(box)
 
 
 def towers(parts: list) -> bytes:

@@ -8,7 +8,7 @@ The name after the colon is one of ABLATIONS; the default is shuffle.
   googlenet      auxiliary classifiers and BatchNorm, on and off
   response_norm  AlexNet with and without local response normalisation
   preactivation  the five orders of a residual unit (arXiv:1603.05027, figure 4)
-  cardinality    ResNeXt blocks of equal cost with 1 to 32 paths (arXiv:1611.05431, table 2)
+  cardinality    ResNeXt blocks of equal cost with 1 to 32 paths (arXiv:1611.05431, table 3)
   shuffle        ShuffleNet with and without channel shuffle (arXiv:1707.01083, table 3)
   width          MobileNet's width multipliers (arXiv:1704.04861, table 6)
 
