@@ -32,7 +32,7 @@ MAY_IMPORT = {
     },
     "analysis": {
         "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "etils",
-        "models", "data", "training", "analysis",
+        "configs", "models", "data", "training", "analysis",
     },
     "sweeps": {
         "etils", "ml_collections", "optuna", "submitit", "tqdm", "yaml",
