@@ -320,12 +320,17 @@ def costs(networks: dict[str, tuple[list[str], list]]) -> bytes:
         squeeze=False,
     )
     kinds = (
-        ("memory of the output (MB)", "memory", 2**20, 2),
+        ("memory of the output (KB)", "memory", 2**10, 0),
         ("parameters (million)", "parameters", 1e6, 2),
         ("multiply-adds (million)", "multiply_adds", 1e6, 0),
     )
+    parts = {
+        "conv": ("C0", "convolution"),
+        "pooling": ("0.6", "pooling"),
+        "dense": ("C1", "fully connected"),
+    }
     for (name, (labels, layers)), row in zip(networks.items(), panels, strict=True):
-        colors = ["C1" if layer.kind == "dense" else "C0" for layer in layers]
+        colors = [parts.get(layer.kind, parts["pooling"])[0] for layer in layers]
         for axes, (label, field, unit, digits) in zip(row, kinds, strict=True):
             values = [getattr(layer, field) / unit for layer in layers]
             drawn = axes.barh(range(len(layers)), values, color=colors)
@@ -337,35 +342,35 @@ def costs(networks: dict[str, tuple[list[str], list]]) -> bytes:
             if axes in panels[-1]:
                 axes.set_xlabel(label)
         row[0].set_title(name, loc="left", fontsize=10)
-    bars = [plt.Rectangle((0, 0), 1, 1, color=c) for c in ("C0", "C1")]
-    panels[0][2].legend(
-        bars, ["convolution, pooling", "fully connected"], frameon=False, fontsize=8
-    )
+    bars = {name: plt.Rectangle((0, 0), 1, 1, color=color) for color, name in parts.values()}
+    panels[0][2].legend(bars.values(), bars, frameon=False, fontsize=8)
     return _png(figure)
 
 
-def bubbles(networks: list[dict], years: dict[str, int]) -> bytes:
+def bubbles(networks: list[tuple[dict, int]]) -> bytes:
     """Draws published top-1 accuracy against multiply-adds, the parameters as area.
 
     Args:
-      networks: of tests/counts.json; those with a published error of one crop are drawn.
-      years: paper -> year.
+      networks: of tests/counts.json, each with its year; those with a published error of one crop are drawn.
 
     Returns:
       The picture, as a PNG.
     """
-    drawn = [n for n in networks if n["published"] and n["published"]["where"].startswith("1 crop")]
+    drawn = [
+        (network, year)
+        for network, year in networks
+        if network["published"] and network["published"]["where"].startswith("1 crop")
+    ]
     figure, axes = plt.subplots(figsize=(10, 6.2), layout="constrained")
-    first, last = min(years.values()), max(years.values())
-    colors = plt.get_cmap("viridis_r")
-    for network in sorted(drawn, key=lambda n: -n["parameters"]):
-        work, error = network["multiply_adds"] / 1e9, network["published"]["top1"]
-        age = (years[network["paper"]] - first) / (last - first)
+    years = sorted({year for _, year in drawn})
+    shades = plt.get_cmap("viridis_r")
+    colors = {year: shades(0.1 + 0.9 * i / (len(years) - 1)) for i, year in enumerate(years)}
+    for network, year in sorted(drawn, key=lambda one: -one[0]["parameters"]):
         axes.scatter(
-            work,
-            100 - error,
+            network["multiply_adds"] / 1e9,
+            100 - network["published"]["top1"],
             s=8 * network["parameters"] / 1e6,
-            color=colors(0.1 + 0.9 * age),
+            color=colors[year],
             alpha=0.75,
             edgecolor="white",
         )
@@ -377,8 +382,7 @@ def bubbles(networks: list[dict], years: dict[str, int]) -> bytes:
         ylabel="published top-1 accuracy on ImageNet, one crop (%)",
     )
     axes.xaxis.set_major_formatter("{x:g}")
-    for year in sorted({years[n["paper"]] for n in drawn}):
-        color = colors(0.1 + 0.9 * (year - first) / (last - first))
+    for year, color in colors.items():
         axes.scatter([], [], s=60, color=color, label=str(year))
     for size in (5, 25, 140):
         label = f"{size} million parameters"
@@ -391,7 +395,7 @@ def bubbles(networks: list[dict], years: dict[str, int]) -> bytes:
         axes,
         [
             (n["multiply_adds"] / 1e9, 100 - n["published"]["top1"], n["name"].partition(" (")[0])
-            for n in drawn
+            for n, _ in drawn
         ],
     )
     return _png(figure)

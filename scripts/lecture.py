@@ -3,20 +3,28 @@
 Nothing is trained. A test compares the page with the networks, so it is written again when one changes.
 
 Examples:
-  python scripts/lecture.py
+  python scripts/lecture.py --output=docs
+  python scripts/lecture.py --output=/tmp/lecture
 """
 
 import json
+import pathlib
 
 import jax
+from absl import flags
 
 from analysis import lecture, plots, towers
 from training import command
 
+OUTPUT = flags.DEFINE_string(
+    "output", str(command.PROJECT / "docs"), "Folder of page and pictures."
+)
+
 
 def main() -> None:
     networks = json.loads((command.PROJECT / "tests" / "counts.json").read_text("utf-8"))
-    docs = command.PROJECT / "docs"
+    docs = pathlib.Path(OUTPUT.value).expanduser()
+    docs.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_num_cpu_devices", 2)
     parts = towers.alexnet()
     (docs / "lecture.md").write_text(lecture.document(networks, towers.section(parts)), "utf-8")
@@ -28,7 +36,7 @@ def main() -> None:
         "lecture_vgg": plots.costs(
             {"AlexNet": (short, small), "VGG-16": (lecture.VGG_LAYERS, large)}
         ),
-        "lecture_bubbles": plots.bubbles(lecture.by_year(networks), lecture.PAPER_YEARS),
+        "lecture_bubbles": plots.bubbles([(n, lecture.year(n)) for n in lecture.drawn(networks)]),
         "lecture_two_gpus": plots.towers(parts),
     }
     for name, picture in pictures.items():
