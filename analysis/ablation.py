@@ -4,6 +4,7 @@ Errors are in percent of the test images, differences in points of error, interv
 over differences within a seed.
 """
 
+import math
 from typing import NamedTuple
 
 from analysis import markdown
@@ -41,11 +42,13 @@ QUESTIONS = {
             ("BatchNorm and auxiliary heads", "BatchNorm"),
         ),
         {},
-        "The paper (arXiv:1409.4842) has no table of this; BatchNorm came a year later.",
+        "The paper (arXiv:1409.4842) has no table of this; BatchNorm came a year later, and made the auxiliary "
+        "classifiers dispensable in many networks. With it, response normalisation and biases go; the low learning rate "
+        "stays.",
     ),
     "response_norm": Question(
         "Does local response normalisation help AlexNet?",
-        (("response normalisation (the paper's)", "without"),),
+        (("response normalisation", "without"),),
         {},
         "The paper (section 3.3) reports 1.4 points less top-1 error on ImageNet; cited from memory.",
     ),
@@ -64,14 +67,13 @@ QUESTIONS = {
             "ReLU-only pre-activation": 6.71,
             "full pre-activation": 6.37,
         },
-        "Paper: 110 layers, CIFAR-10, 64,000 steps of 128 images (arXiv:1603.05027, table 2); the three in the "
-        "middle cited from memory.",
+        "Paper: 110 layers, CIFAR-10, 64,000 steps of 128 images (arXiv:1603.05027, table 2), cited from memory.",
     ),
     "cardinality": Question(
-        "Are more paths better at equal cost?",
+        "Are more paths better at about equal cost?",
         tuple((paths, "1 x 64d") for paths in ("2 x 40d", "4 x 24d", "8 x 14d", "32 x 4d")),
         {"1 x 64d": 23.9, "2 x 40d": 23.0, "4 x 24d": 22.6, "8 x 14d": 22.3, "32 x 4d": 22.2},
-        "Paper: 50 layers, ImageNet, one crop (arXiv:1611.05431, table 3).",
+        "Paper: 50 layers, ImageNet, one crop (arXiv:1611.05431, table 3); the three in the middle were not read again.",
     ),
     "shuffle": Question(
         "Does ShuffleNet need its channel shuffle?",
@@ -88,7 +90,7 @@ QUESTIONS = {
         "What does a thinner MobileNet lose?",
         (("0.5", "0.25"), ("0.75", "0.5"), ("1", "0.75")),
         {"0.25": 49.4, "0.5": 36.3, "0.75": 31.6, "1": 29.4},
-        "Paper: ImageNet, 224 x 224 (arXiv:1704.04861, table 6).",
+        "Paper: ImageNet, 224 x 224 (arXiv:1704.04861, table 6), cited from memory.",
     ),
 }
 
@@ -161,25 +163,29 @@ def section(name: str, runs: list[Run], header: dict, missing: list[str]) -> str
       missing: names of runs that are not finished.
     """
     question, config = QUESTIONS[name], header["config"]
+    depth = f", {config['model']['depth']} layers" if "depth" in config["model"] else ""
     parts = [
         f"## {question.asks}",
         table(name, runs),
         claims(name, runs),
         question.source,
-        f"`configs/ablations.py:{name}`, {_budget(header)}",
-        f"Preliminary: {len(missing)} runs are missing." if missing else "",
-        "With one seed there is no interval." if len({run.seed for run in runs}) < 2 else "",
+        f"`configs/ablations.py:{name}`{depth}, {_budget(header)}",
+        f"Preliminary: not all runs are finished, {len(missing)} missing." if missing else "",
     ]
-    if name == "preactivation":
-        parts[4] += f" Networks of {config['model']['depth']} layers."
     return "\n\n".join(filter(None, parts))
 
 
 def _budget(header: dict) -> str:
     config = header["config"]
-    size, batch = config["input"]["image_size"], config["batch_size"]
-    steps = header["total_steps"]
-    return f"images of {size} x {size}, {steps:,} steps of {batch}: {steps * batch:,} images."
+    inputs, batch, steps = config["input"], config["batch_size"], header["total_steps"]
+    kind, _, name = inputs["source"].partition(":")
+    source = "a folder of images" if kind == "folder" else name or kind
+    versions = ", ".join(f"{k} {header['versions'][k]}" for k in ("python", "jax", "flax"))
+    return (
+        f"{source}, {inputs['image_size']} x {inputs['image_size']}, "
+        f"{steps:,} steps of {batch}: {steps * batch:,} images. Each run on {header['devices']['count']} x "
+        f"{header['devices']['kind']}, first begun {header['date'][:10]}, revision {header['git']}, {versions}."
+    )
 
 
 def report(found: dict[str, tuple[list[Run], dict, list[str]]], command: str) -> str:
@@ -189,16 +195,11 @@ def report(found: dict[str, tuple[list[Run], dict, list[str]]], command: str) ->
       found: name -> arguments of `section`.
       command: that made the report.
     """
-    _, header, _ = next(iter(found.values()))
-    versions = ", ".join(f"{k} {header['versions'][k]}" for k in ("python", "jax", "flax"))
-    source = header["config"]["input"]["source"].partition(":")
     how = (
-        f"Mean ± standard deviation over n seeds. A gain is the mean difference within a seed; "
-        f"{SEEN} where its interval is above 0, {OPPOSITE} where it is below, else {OPEN}: then the budget or the number of seeds is "
-        "too small to see it. All variants of an ablation have one recipe, and it is not the papers'.\n\n"
-        f"Data: {source[0] if source[0] == 'folder' else ''.join(source)}. Each run on "
-        f"{header['devices']['count']} x {header['devices']['kind']}, first begun {header['date'][:10]}, "
-        f"revision {header['git']}, {versions}. `{command}`"
+        f"Mean ± standard deviation over n seeds. A gain is the mean difference between networks of one seed; "
+        f"{SEEN} where its interval is above 0, {OPPOSITE} where it is below, else {OPEN}: then the budget or the "
+        "number of seeds is too small to see it. All variants of an ablation have one recipe, and it is not the "
+        f"papers'. `{command}`"
     )
     sections = [section(name, *arguments) for name, arguments in found.items()]
     picture = "![test error of each variant](ablations.png)"
@@ -210,11 +211,12 @@ def figures(found: dict[str, tuple[list[Run], dict, list[str]]]) -> dict:
     return {
         name: {
             "runs": [run._asdict() for run in runs],
-            "gains": {
-                f"{better} over {worse}": g.mean
+            "gains": [
+                {"better": better, "worse": worse, "verdict": verdict(found_gain).strip("*")}
+                | {k: None if math.isnan(v) else v for k, v in found_gain._asdict().items()}
                 for better, worse in QUESTIONS[name].claims
-                if (g := gain(runs, better, worse))
-            },
+                if (found_gain := gain(runs, better, worse))
+            ],
             "missing": missing,
             "header": header,
         }

@@ -5,10 +5,9 @@ import re
 from typing import NamedTuple
 
 _COLLECTIVES = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
-_PATTERN = re.compile(
-    rf"= \(?(\w+)\[([\d,]*)\]\S* ({_COLLECTIVES})(?:-start)?\(.*?op_name=\"([^\"]*)\""
-)
-_BYTES = {"f64": 8, "f32": 4, "bf16": 2, "f16": 2}
+_INSTRUCTION = re.compile(rf"= (.*?) ({_COLLECTIVES})(-start)?\(")
+_ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,]*)\]")
+_BYTES = {"f64": 8, "f32": 4, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "pred": 1}
 
 
 class Collective(NamedTuple):
@@ -21,8 +20,28 @@ class Collective(NamedTuple):
 
 def collectives(compiled) -> list[Collective]:
     """Returns the collectives of a `jax.stages.Compiled`, in the order of its text."""
+    return parse(compiled.as_text())
+
+
+def parse(text: str) -> list[Collective]:
+    """Returns the collectives of a program in HLO's text form.
+
+    One that was joined of several has several arrays. The start of an asynchronous one lists what goes in, then what
+    comes out.
+    """
     found = []
-    for kind, sides, name, scope in _PATTERN.findall(compiled.as_text()):
-        size = math.prod(int(side) for side in sides.split(",") if side)
-        found.append(Collective(name, size * _BYTES.get(kind, 4), scope))
+    for line in text.splitlines():
+        match = _INSTRUCTION.search(line)
+        if not match:
+            continue
+        shapes, kind, start = match.groups()
+        arrays = _ARRAY.findall(shapes)
+        if start and kind != "all-reduce":
+            arrays = arrays[1:2]
+        sizes = (
+            _BYTES[kind_] * math.prod(int(side) for side in sides.split(",") if side)
+            for kind_, sides in arrays
+        )
+        scope = re.search(r'op_name="([^"]*)"', line)
+        found.append(Collective(kind, sum(sizes), scope[1] if scope else ""))
     return found

@@ -58,6 +58,8 @@ class Model(nn.Module):
         layers.one_of("stem", self.stem, ("imagenet", "small"))
         layers.one_of("initialization", self.initialization, ("paper", "he"))
         layers.one_of("response_norm", self.response_norm, ("across", "tower", "none"))
+        if self.response_norm == "tower" and self.form != "grouped":
+            raise ValueError("model.response_norm=tower needs model.form=grouped, which has towers")
         two_devices = bool(self.tower_axis)
         if two_devices and (self.form != "grouped" or self.response_norm == "across"):
             raise ValueError(

@@ -26,10 +26,11 @@ def main() -> None:
     if command.WORKDIR.value is None:
         raise ValueError("--workdir=DIR is missing: the folder of a sweep of configs/ablations.py")
     into = sweep_folder.path(command.WORKDIR.value)
-    folders = [into] if (into / "sweep.json").exists() else sorted(into.glob("*/sweep.json"))
+    folders = [
+        file.parent for file in (*into.glob("sweep.json"), *sorted(into.glob("*/sweep.json")))
+    ]
     found = {}
-    for file in folders:
-        folder = file.parent if file.name == "sweep.json" else file
+    for folder in folders:
         name, *arguments = read(str(folder))
         if name in found:
             raise ValueError(f"{into} holds two sweeps of {name}: report on each by itself")
@@ -47,7 +48,7 @@ def main() -> None:
         plots.ablations({n: runs for n, (runs, *_) in found.items()})
     )
     sweep_folder.write_json(into / "report.json", ablation.figures(found))
-    (into / "report.md").write_text(text)
+    (into / "report.md").write_text(text, encoding="utf-8")
     for name, (runs, _, missing) in found.items():
         print(f"{ablation.QUESTIONS[name].asks}\n\n{ablation.claims(name, runs)}\n")
         print("".join(f"missing: {run}\n" for run in missing), end="")

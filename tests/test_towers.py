@@ -12,7 +12,7 @@ from conftest import assert_alike, command
 
 import models
 import train
-from analysis.communication import collectives
+from analysis.communication import collectives, parse
 from configs import small
 from training import sharding, state, steps
 
@@ -107,6 +107,21 @@ def test_a_split_run_is_evaluated_on_one_device(tmp_path):
     assert json.loads(done.stdout.splitlines()[-1])["loss"] == pytest.approx(
         result["loss"], rel=1e-5
     )
+
+
+def test_collectives_are_read_from_every_form_of_the_text():
+    text = """
+  %p = f32[4,13]{1,0} collective-permute(%a), metadata={op_name="jit(f)/exchange_for_conv3/ppermute"}
+  %r = (f32[8]{0}, bf16[2,2]{1,0}) all-reduce(%b, %c), to_apply=%add
+  %s = (f32[6]{0}, f32[12]{0}, u32[], u32[]) all-gather-start(%d), metadata={op_name="jit(f)/gather"}
+  %e = f32[12]{0} all-gather-done(%s)
+  %n = f32[8]{0} add(%r, %r)
+"""
+    assert parse(text) == [
+        ("collective-permute", 208, "jit(f)/exchange_for_conv3/ppermute"),
+        ("all-reduce", 40, ""),
+        ("all-gather", 48, "jit(f)/gather"),
+    ]
 
 
 def test_a_split_that_cannot_be_is_told():

@@ -70,8 +70,9 @@ def make_mesh(devices: list | None = None, model_devices: int = 1) -> Mesh:
     if model_devices > 1:
         if jax.local_device_count() % model_devices or len(devices) % model_devices:
             raise ValueError(
-                f"model_devices {model_devices}: a process has {jax.local_device_count()} devices, which "
-                "is no multiple of that; JAX_NUM_CPU_DEVICES=2 simulates two on the CPU"
+                f"model_devices {model_devices}: a process has {jax.local_device_count()} devices, of which "
+                f"{len(devices)} in all are used, no multiple of that; JAX_NUM_CPU_DEVICES=2 simulates two on "
+                "the CPU"
             )
         shape, names = (len(devices) // model_devices, model_devices), ("data", "model")
     return jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(shape), devices=devices)
