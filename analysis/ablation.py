@@ -42,8 +42,8 @@ QUESTIONS = {
             ("BatchNorm and auxiliary heads", "BatchNorm"),
         ),
         {},
-        "The paper (arXiv:1409.4842) has no table of this; BatchNorm came a year later, and made the auxiliary "
-        "classifiers dispensable in many networks. With it, response normalisation and biases go; the low learning rate "
+        "The paper (arXiv:1409.4842) has no table of this; BatchNorm came a year later, and the lecture "
+        "argues that it made the auxiliary classifiers dispensable. With it, response normalisation and biases go; the low learning rate "
         "stays.",
     ),
     "response_norm": Question(
