@@ -294,6 +294,7 @@ def ablations(found: dict[str, list]) -> bytes:
         axes.invert_yaxis()
         axes.set_title(name, fontsize=10, loc="left")
         axes.margins(y=0.2)
+        axes.locator_params(axis="x", nbins=6)
         _clean(axes)
     for axes in panels[-1]:
         axes.set_xlabel("test error (%)")
@@ -342,7 +343,16 @@ def costs(networks: dict[str, tuple[list[str], list]]) -> bytes:
             if axes in panels[-1]:
                 axes.set_xlabel(label)
         row[0].set_title(name, loc="left", fontsize=10)
-    bars = {name: plt.Rectangle((0, 0), 1, 1, color=color) for color, name in parts.values()}
+    drawn = {
+        layer.kind if layer.kind in parts else "pooling"
+        for _, x in networks.values()
+        for layer in x
+    }
+    bars = {
+        name: plt.Rectangle((0, 0), 1, 1, color=color)
+        for kind, (color, name) in parts.items()
+        if kind in drawn
+    }
     panels[0][2].legend(bars.values(), bars, frameon=False, fontsize=8)
     return _png(figure)
 
