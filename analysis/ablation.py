@@ -4,7 +4,6 @@ Errors are in percent of the test images, differences in points of error, interv
 over differences within a seed.
 """
 
-import math
 from typing import NamedTuple
 
 from analysis import markdown
@@ -213,7 +212,7 @@ def figures(found: dict[str, tuple[list[Run], dict, list[str]]]) -> dict:
             "runs": [run._asdict() for run in runs],
             "gains": [
                 {"better": better, "worse": worse, "verdict": verdict(found_gain).strip("*")}
-                | {k: None if math.isnan(v) else v for k, v in found_gain._asdict().items()}
+                | found_gain.figures()
                 for better, worse in QUESTIONS[name].claims
                 if (found_gain := gain(runs, better, worse))
             ],

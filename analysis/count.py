@@ -54,6 +54,11 @@ class Count:
     blocks: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)  # path -> output
 
     @property
+    def products(self) -> list[Layer]:
+        """The convolutions and matrix products."""
+        return [layer for layer in self.layers if layer.multiply_adds]
+
+    @property
     def parameters(self) -> int:
         return sum(layer.parameters for layer in self.layers)
 

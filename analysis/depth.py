@@ -3,7 +3,6 @@
 Errors are in percent, differences in points of error, intervals of 95 % by Student's t over the seeds.
 """
 
-import math
 import statistics
 from typing import NamedTuple
 
@@ -74,9 +73,8 @@ class Claim(NamedTuple):
     holds: bool
 
     def figures(self) -> dict:
-        """Returns what is to be written down of it; JSON has no nan."""
-        found = {k: None if math.isnan(v) else v for k, v in self.found._asdict().items()}
-        return self._asdict() | {"found": found}
+        """Returns what is to be written down of it."""
+        return self._asdict() | {"found": self.found.figures()}
 
 
 def ends(runs: list[Run]) -> tuple[int, int]:

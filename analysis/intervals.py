@@ -17,6 +17,10 @@ class Interval(NamedTuple):
     high: float
     n: int
 
+    def figures(self) -> dict:
+        """Returns what is to be written down of it; JSON has no nan."""
+        return {k: None if math.isnan(v) else v for k, v in self._asdict().items()}
+
     def __str__(self) -> str:
         if self.n < 2:
             return f"{self.mean:+.2f} (one seed: no interval)"

@@ -4,8 +4,8 @@ Each function returns a section of docs/lecture.md, which scripts/lecture.py wri
 are constants here; all others come from `analysis.count`.
 """
 
+import functools
 import math
-import re
 from collections.abc import Callable
 from functools import partial
 
@@ -15,6 +15,7 @@ import analysis
 import models
 from analysis import markdown
 from analysis.count import Count, Layer
+from analysis.summary import shape_text
 from models import layers, mobilenet, resnet, resnext
 
 KB, MB = 1024, 2**20
@@ -48,6 +49,10 @@ VGG_LAYERS = [f"conv{s}_{i}" for s, n in enumerate((2, 2, 3, 3, 3), 1) for i in 
 ]
 
 
+# What the blocks of all papers here take.
+BLOCK = {"stride": 1, "conv": layers.conv, "norm": layers.batch_norm(False, dtype="float32")}
+
+
 class Chain(nn.Module):
     """Modules one after the other, such as the layers or the block that a section compares."""
 
@@ -65,35 +70,37 @@ def cost(side: int, channels: int, *parts: Callable) -> Count:
     return analysis.count(Chain(parts), (side, side, channels))
 
 
-def conv(features: int, kernel: int, **more) -> Callable:
-    return partial(layers.conv, features, kernel, **more)
+def conv(features: int, kernel: int) -> Callable:
+    return partial(layers.conv, features, kernel)
 
 
+@functools.cache
 def alexnet() -> Count:
     """Returns the lecture's AlexNet: one tower, images of 227 x 227, conv1 with a padding of 2."""
     model = models.create("alexnet", num_classes=1000, form="single_tower", conv1_padding=2)
     return analysis.count(model, (227, 227, 3))
 
 
+@functools.cache
 def vgg16(**fields) -> Count:
     return analysis.count(models.create("vgg", num_classes=1000, depth=16, **fields), (224, 224, 3))
 
 
-def products(count: Count) -> list[Layer]:
-    """Returns the convolutions and fully connected layers."""
-    return [layer for layer in count.layers if layer.multiply_adds]
+@functools.cache
+def googlenet() -> Count:
+    model = models.create("googlenet", num_classes=1000, aux_heads=False)
+    return analysis.count(model, (224, 224, 3))
 
 
-def product_memory(count: Count) -> int:
-    """Returns the bytes of the outputs of convolutions and fully connected layers."""
-    return sum(layer.memory for layer in products(count))
+def total(members: list[Layer], figure: str) -> int:
+    """Returns the sum of a figure of `analysis.count.Layer` over layers."""
+    return sum(getattr(layer, figure) for layer in members)
 
 
 def introduction() -> str:
-    conv4 = products(alexnet())[3].multiply_adds
-    network = analysis.count(models.create("googlenet", num_classes=1000), (224, 224, 3))
-    stem = _until(network, "max pool", 2)
-    work = sum(layer.multiply_adds for layer in stem)
+    conv4 = alexnet().products[3].multiply_adds
+    stem = _until(googlenet(), "max pool", 2)
+    work = total(stem, "multiply_adds")
     vgg = vgg16()
     return f"""\
 # The lecture's tables, counted in the networks
@@ -110,7 +117,7 @@ Three slips of the slides came to light, each marked in bold where it stands:
 | --- | ---: | ---: | --- |
 | AlexNet, conv4, multiply-adds | 145 M | {conv4 / 1e6:.1f} M | an error, if the slide is remembered well: 13 x 13 x 256 outputs of 384 x 3 x 3 each |
 | GoogLeNet's stem, multiply-adds | 418 M | {work / 1e6:.1f} M, with poolings {(work + _pooling(stem)) / 1e6:.1f} M | 481 with two digits swapped, as it seems |
-| VGG-16, memory and multiply-adds | 48.6 MB, 13.6 G | {product_memory(vgg) / MB:.1f} MB, {vgg.multiply_adds / 1e9:.1f} G | its third stage has three convolutions, not two; the comparison of stems has the same slip |
+| VGG-16, memory and multiply-adds | 48.6 MB, 13.6 G | {total(vgg.products, "memory") / MB:.1f} MB, {vgg.multiply_adds / 1e9:.1f} G | its third stage has three convolutions, not two; the comparison of stems has the same slip |
 
 The slides themselves could not be read here: their numbers are as given or remembered. Three sets of notes on the lecture confirm those of
 VGG and of the stem; conv4's 145 rests on memory alone.
@@ -118,8 +125,8 @@ VGG and of the stem; conv4's 145 rests on memory alone.
 
 
 def alexnet_table() -> str:
-    total = alexnet()
-    shown = [layer for layer in total.layers if layer.memory]
+    network = alexnet()
+    shown = [layer for layer in network.layers if layer.memory]
     heads = ["layer", "input", "kernel, stride, padding", "output"]
     for figure in ("memory, KB", "parameters, k", "multiply-adds, M"):
         heads += [f"{figure}: slide", "here"]
@@ -130,24 +137,21 @@ def alexnet_table() -> str:
         notes = ["slide without biases"] if dense else []
         cells = []
         for i, (theirs, value) in enumerate(zip(slide, ours, strict=True)):
-            counted = (
-                layer.multiply_adds / 1e3 if dense and i == 1 else value
-            )  # as the slide counts
-            differs = abs(theirs - counted) > 0.5
+            as_slide = layer.multiply_adds / 1e3 if dense and i == 1 else value  # without biases
+            differs = abs(theirs - as_slide) > 0.5
             notes += [f"**slip: {theirs:,} for {value:,.0f}**"] if differs else []
             cells += [f"**{theirs:,}**" if differs else f"{theirs:,}", f"{value:,.1f}"]
         window = ""
         if layer.kernel:
             padding = layer.padding[0][0] if layer.kind == "conv" else 0
             window = f"{layer.kernel[0]}, {layer.stride[0]}, {padding}"
-        shapes = (" x ".join(map(str, shape)) for shape in (layer.input, layer.output))
-        inside, outside = shapes
-        rows.append([name, inside, window, outside, *cells, ", ".join(notes)])
-    ours = total.memory / KB, total.parameters / 1e3, total.multiply_adds / 1e6
+        ends = shape_text(layer.input), window, shape_text(layer.output)
+        rows.append([name, *ends, *cells, ", ".join(notes)])
+    ours = network.memory / KB, network.parameters / 1e3, network.multiply_adds / 1e6
     sums = [sum(column) for column in zip(*SLIDE_ALEXNET.values(), strict=True)]
     cells = [cell for s, o in zip(sums, ours, strict=True) for cell in (f"{s:,}", f"{o:,.1f}")]
     rows.append(["sum", "", "", "", *cells, "of the slide: its cells added up"])
-    early = sum(layer.memory for layer in shown[:4]) / total.memory
+    early = total(shown[:4], "memory") / network.memory
     return f"""\
 ## AlexNet, layer by layer
 
@@ -166,7 +170,7 @@ Pooling has no multiply-adds (its comparisons would be {_pooling(shown) / 1e6:.1
 Most memory ({early:.0%}) is that of the maps before the third convolution, nearly all parameters are in the
 fully connected layers, nearly all multiply-adds in the convolutions:
 
-{_shares(total)}
+{_shares(network)}
 """
 
 
@@ -186,7 +190,7 @@ def _shares(count: Count) -> str:
     }
     for name, members in groups.items():
         shares = (
-            sum(getattr(x, figure) for x in members) / getattr(count, figure)
+            total(members, figure) / getattr(count, figure)
             for figure in ("memory", "parameters", "multiply_adds")
         )
         rows.append([name, *(f"{100 * share:.1f} %" for share in shares)])
@@ -197,7 +201,11 @@ def alexnet_and_vgg() -> str:
     small, large, slide = alexnet(), vgg16(), vgg16(stages=(2, 2, 2, 3, 3))
 
     def figures(count):
-        return product_memory(count) / MB, count.parameters / 1e6, count.multiply_adds / 1e9
+        return (
+            total(count.products, "memory") / MB,
+            count.parameters / 1e6,
+            count.multiply_adds / 1e9,
+        )
 
     rows = [
         [
@@ -271,19 +279,16 @@ convolutions cost a quarter. Parameters in this section are without biases.
 
 
 def googlenet_ends() -> str:
-    network = analysis.count(
-        models.create("googlenet", num_classes=1000, aux_heads=False), (224, 224, 3)
-    )
-    stem = _until(network, "max pool", 2)
+    stem = _until(googlenet(), "max pool", 2)
     true, two = (_until(c, "max pool", 3) for c in (vgg16(), vgg16(stages=(2, 2, 2, 3, 3))))
-    pooled = sum(x.multiply_adds for x in stem) + _pooling(stem)
+    work = total(stem, "multiply_adds")
 
     def figures(members, pools):
         kept = [x for x in members if pools or x.multiply_adds]
         return (
-            f"{sum(x.memory for x in kept) / MB:.2f}",
-            f"{sum(x.parameters for x in kept):,}",
-            f"{sum(x.multiply_adds for x in kept) / 1e6:,.1f}",
+            f"{total(kept, 'memory') / MB:.2f}",
+            f"{total(kept, 'parameters'):,}",
+            f"{total(kept, 'multiply_adds') / 1e6:,.1f}",
         )
 
     rows = [["from 224 to 28", "memory, MB", "parameters", "multiply-adds, M"]]
@@ -292,25 +297,22 @@ def googlenet_ends() -> str:
     rows.append(["VGG-16: slide", "**42.9**", "**1.1 M**", "**7,485**"])
     rows.append(["VGG-16: here", *figures(true, pools=False)])
     rows.append(["with 2, 2, 2, 3, 3: here", *figures(two, pools=False)])
-    head = [x for x in network.layers if x.kind == "dense"]
+    head = [x for x in googlenet().layers if x.kind == "dense"]
     full = [x for x in vgg16().layers if x.kind == "dense"]
     ends = [["from the last map to 1,000 classes", "parameters", "multiply-adds, M"]]
     for name, members in (
         ("GoogLeNet: global average, one layer", head),
         ("VGG-16: three layers", full),
     ):
-        sums = [sum(getattr(x, f) for x in members) for f in ("parameters", "multiply_adds")]
-        ends.append([name, f"{sums[0]:,}", f"{sums[1] / 1e6:,.1f}"])
-    conv_memory = sum(x.memory for x in stem if x.multiply_adds)
+        work_of = total(members, "multiply_adds") / 1e6
+        ends.append([name, f"{total(members, 'parameters'):,}", f"{work_of:,.1f}"])
+    conv_memory = _without_pooling(stem)
     times = [["VGG-16 over GoogLeNet, to 28", "memory", "parameters", "multiply-adds"]]
     times.append(["slide", "5.7", "8.9", "17.8"])
     for name, members in (("here", true), ("with 2, 2, 2, 3, 3: here", two)):
         ratios = (
-            sum(x.memory for x in members if x.multiply_adds) / conv_memory,
-            *(
-                sum(getattr(x, f) for x in members) / sum(getattr(x, f) for x in stem)
-                for f in ("parameters", "multiply_adds")
-            ),
+            _without_pooling(members) / conv_memory,
+            *(total(members, f) / total(stem, f) for f in ("parameters", "multiply_adds")),
         )
         times.append([name, *(f"{ratio:.1f}" for ratio in ratios)])
     return f"""\
@@ -323,14 +325,19 @@ def googlenet_ends() -> str:
 {markdown.table(times)}
 
 The slide's 418 looks like 481 with two digits swapped: the convolutions have
-{sum(x.multiply_adds for x in stem) / 1e6:.1f} M, with an operation for each element of a pooling's window
-{pooled / 1e6:.1f} M. Its memory includes GoogLeNet's poolings but not VGG's; our ratios leave both out
+{work / 1e6:.1f} M, with an operation for each element of a pooling's window
+{(work + _pooling(stem)) / 1e6:.1f} M. Its memory includes GoogLeNet's poolings but not VGG's; our ratios leave both out
 ({conv_memory / MB:.2f} MB for GoogLeNet). Its VGG has two convolutions in the third stage, once more.
 
 **No large fully connected layers:**
 
 {markdown.table(ends)}
 """
+
+
+def _without_pooling(members: list[Layer]) -> int:
+    """Returns the bytes of the outputs of convolutions."""
+    return total([x for x in members if x.multiply_adds], "memory")
 
 
 def _until(count: Count, kind: str, number: int) -> list[Layer]:
@@ -345,11 +352,10 @@ def _until(count: Count, kind: str, number: int) -> list[Layer]:
 
 
 def residual_blocks(networks: list[dict]) -> str:
-    common = {"stride": 1, "conv": layers.conv, "norm": layers.batch_norm(False, dtype="float32")}
     more = {"last_scale": nn.initializers.ones, "shortcut": None}
-    basic = cost(56, 64, partial(resnet.BasicBlock, width=64, **common, **more))
+    basic = cost(56, 64, partial(resnet.BasicBlock, width=64, **BLOCK, **more))
     bottleneck = cost(
-        56, 256, partial(resnet.BottleneckBlock, width=64, stride_in="3x3", **common, **more)
+        56, 256, partial(resnet.BottleneckBlock, width=64, stride_in="3x3", **BLOCK, **more)
     )
     rows = [
         [
@@ -367,7 +373,7 @@ def residual_blocks(networks: list[dict]) -> str:
             [
                 name,
                 str(channels),
-                str(len(products(found))),
+                str(len(found.products)),
                 f"{position:,}",
                 f"{position / 64**2:g}",
                 f"{found.multiply_adds / 1e6:.1f}",
@@ -403,7 +409,6 @@ B in 18 and 34 layers, and the stride of a bottleneck in its 3x3 instead of its 
 
 
 def cardinality() -> str:
-    common = {"stride": 1, "conv": layers.conv, "norm": layers.batch_norm(False, dtype="float32")}
     published = {
         1: (64, 23.9, 22.0),
         2: (40, 23.0, 21.7),
@@ -420,7 +425,7 @@ def cardinality() -> str:
     reference = None
     for paths, (width, error_50, error_101) in published.items():
         block = partial(
-            resnext.Block, width=paths * width, features=256, cardinality=paths, **common
+            resnext.Block, width=paths * width, features=256, cardinality=paths, **BLOCK
         )
         found = cost(56, 256, block)
         position = found.multiply_adds // 56**2
@@ -452,7 +457,6 @@ authors' code, those between were not read again. [ablations.md](ablations.md) t
 
 
 def separable(networks: list[dict]) -> str:
-    norm = layers.batch_norm(False, dtype="float32")
     rows = [
         ["channels", "3x3 convolution, M", "depthwise separable, M", "times fewer", "9C / (9 + C)"]
     ]
@@ -464,10 +468,8 @@ def separable(networks: list[dict]) -> str:
             partial(
                 mobilenet.SeparableConv,
                 features=channels,
-                stride=1,
-                conv=layers.conv,
-                norm=norm,
                 activation=layers.relu,
+                **BLOCK,
             ),
         ).multiply_adds
         rows.append(
@@ -543,9 +545,8 @@ ImageNet here. Recipes differ: newer ones are longer and augment more, so a row 
 
 def year(network: dict) -> int:
     """Returns the year of the first version of a network's paper."""
-    return int(
-        re.match(r"NIPS (\d+)|(\d\d)", network["paper"])[1] or 2000 + int(network["paper"][:2])
-    )
+    venue, _, number = network["paper"].rpartition(" ")
+    return int(number) if venue else 2000 + int(number[:2])  # NIPS 2012, or arXiv's 1512.03385
 
 
 def drawn(networks: list[dict]) -> list[dict]:
@@ -565,7 +566,7 @@ def document(networks: list[dict], two_devices: str) -> str:
 
     Args:
       networks: of tests/counts.json.
-      two_devices: the section of `analysis.communication`.
+      two_devices: the section of `analysis.towers`.
     """
     sections = (
         introduction(),

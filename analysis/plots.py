@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import matplotlib
 
+from analysis.summary import shape_text
 from training import metrics
 
 matplotlib.use("agg")
@@ -327,11 +328,16 @@ def costs(networks: dict[str, tuple[list[str], list]]) -> bytes:
     )
     parts = {
         "conv": ("C0", "convolution"),
-        "pooling": ("0.6", "pooling"),
+        "max pool": ("0.6", "pooling"),
+        "average pool": ("0.6", "pooling"),
+        "global average": ("0.6", "pooling"),
         "dense": ("C1", "fully connected"),
     }
+    legend = {}
     for (name, (labels, layers)), row in zip(networks.items(), panels, strict=True):
-        colors = [parts.get(layer.kind, parts["pooling"])[0] for layer in layers]
+        colors = [parts[layer.kind][0] for layer in layers]
+        for color, part in (parts[layer.kind] for layer in layers):
+            legend.setdefault(part, plt.Rectangle((0, 0), 1, 1, color=color))
         for axes, (label, field, unit, digits) in zip(row, kinds, strict=True):
             values = [getattr(layer, field) / unit for layer in layers]
             drawn = axes.barh(range(len(layers)), values, color=colors)
@@ -343,17 +349,7 @@ def costs(networks: dict[str, tuple[list[str], list]]) -> bytes:
             if axes in panels[-1]:
                 axes.set_xlabel(label)
         row[0].set_title(name, loc="left", fontsize=10)
-    drawn = {
-        layer.kind if layer.kind in parts else "pooling"
-        for _, x in networks.values()
-        for layer in x
-    }
-    bars = {
-        name: plt.Rectangle((0, 0), 1, 1, color=color)
-        for kind, (color, name) in parts.items()
-        if kind in drawn
-    }
-    panels[0][2].legend(bars.values(), bars, frameon=False, fontsize=8)
+    panels[0][2].legend(legend.values(), legend, frameon=False, fontsize=8)
     return _png(figure)
 
 
@@ -466,7 +462,7 @@ def towers(parts: list) -> bytes:
             axes.text(
                 x + width / 2,
                 y + height / 2,
-                f"{part.name}\n{' x '.join(map(str, part.local[:2]))}"
+                f"{part.name}\n{shape_text(part.local[:2])}"
                 + (f"\n{part.local[2]} to {part.local[3]}" if convolution else ""),
                 ha="center",
                 va="center",
@@ -475,7 +471,7 @@ def towers(parts: list) -> bytes:
             axes.text(
                 x + width / 2,
                 y - 0.05 if device else y + height + 0.04,
-                " x ".join(map(str, part.local_output)),
+                shape_text(part.local_output),
                 ha="center",
                 va="top" if device else "bottom",
                 fontsize=7,

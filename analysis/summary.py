@@ -65,8 +65,8 @@ def cells(row: Row, count: Count, indent: str) -> list[str]:
     return [
         name,
         first.kind if single else "",
-        _shape(first.input),
-        _shape(row.output),
+        shape_text(first.input),
+        shape_text(row.output),
         _sides(first.kernel) if single else "",
         _sides(first.stride) if single else "",
         _padding(first.padding) if single else "",
@@ -78,13 +78,12 @@ def cells(row: Row, count: Count, indent: str) -> list[str]:
 
 def totals(count: Count, flops: float) -> list[str]:
     """Returns what the network costs in all, a line each."""
-    products = [layer for layer in count.layers if layer.multiply_adds]
     return [
         f"parameters: {count.parameters:,}",
         f"multiply-adds of convolutions and matrix products: {count.multiply_adds:,}",
         f"FLOPs as XLA counts them (a multiply-add is two, with all other operations): {flops:,.0f}",
         f"memory of the outputs, float32: {count.memory / 2**20:,.2f} MiB, of which convolutions and "
-        f"matrix products {sum(layer.memory for layer in products) / 2**20:,.2f}",
+        f"matrix products {sum(layer.memory for layer in count.products) / 2**20:,.2f}",
         f"activations: {count.activations:,}",
     ]
 
@@ -131,7 +130,8 @@ def _table(count: Count, depth: int, indent: str) -> list[list[str]]:
     return [HEADS, *(cells(row, count, indent) for row in rows(count, depth)), sums]
 
 
-def _shape(shape) -> str:
+def shape_text(shape) -> str:
+    """Returns for example "55 x 55 x 96"."""
     return " x ".join(map(str, shape))
 
 

@@ -1,5 +1,6 @@
 """AlexNet on two devices, as in 2012: what lies where, and what travels, read from the compiled program."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import models
 from analysis import markdown
 from analysis.communication import collectives
+from analysis.summary import shape_text
 from training import sharding
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
@@ -53,13 +55,7 @@ def alexnet() -> list[Part]:
     if unknown:
         raise RuntimeError(f"the program exchanges outside of the layers: {unknown}")
 
-    outputs = {}
-    for name, found in jax.eval_shape(
-        lambda v, x: model.apply(v, x, mutable="intermediates")[1]["intermediates"],
-        variables,
-        image,
-    ).items():
-        outputs[name] = found[0].shape[1:]
+    maps = jax.eval_shape(partial(models.features, model), variables, image)
     kernels = [
         (variables["params"][f"{kind}_{i}"]["kernel"], shardings["params"][f"{kind}_{i}"]["kernel"])
         for kind, number in (("Conv", 5), ("Dense", 3))
@@ -70,7 +66,7 @@ def alexnet() -> list[Part]:
             name,
             kernel.shape,
             placed.shard_shape(kernel.shape),
-            outputs[name] if name in outputs else kernel.shape[-1:],  # fc8's are the logits
+            maps[name].shape[1:] if name in maps else kernel.shape[-1:],  # fc8's are the logits
             received.get(name, 0),
         )
         for name, (kernel, placed) in zip(LAYERS, kernels, strict=True)
@@ -91,7 +87,7 @@ def section(parts: list[Part]) -> str:
     for part in parts:
         shapes = (part.kernel, part.local, part.local_output)
         received = f"{part.received / KB:.1f}" if part.received else "nothing"
-        rows.append([part.name, *(" x ".join(map(str, shape)) for shape in shapes), received])
+        rows.append([part.name, *(shape_text(shape) for shape in shapes), received])
     total = sum(part.received for part in parts)
     return f"""\
 ## AlexNet on two devices, as in 2012

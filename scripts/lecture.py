@@ -29,7 +29,7 @@ def main() -> None:
     parts = towers.alexnet()
     (docs / "lecture.md").write_text(lecture.document(networks, towers.section(parts)), "utf-8")
     alexnet = [layer for layer in lecture.alexnet().layers if layer.memory]
-    small, large = lecture.products(lecture.alexnet()), lecture.products(lecture.vgg16())
+    small, large = lecture.alexnet().products, lecture.vgg16().products
     short = [name for name in lecture.SLIDE_ALEXNET if not name.startswith("pool")]
     pictures = {
         "lecture_alexnet": plots.costs({"AlexNet": (list(lecture.SLIDE_ALEXNET), alexnet)}),

@@ -25,7 +25,7 @@ def test_the_page_is_what_the_networks_say():
 def test_the_pictures_of_the_page_are_drawn():
     pictures = re.findall(r"\]\((\w+\.png)\)", PAGE)
     assert len(pictures) == 4 and all((PROJECT / "docs" / name).exists() for name in pictures)
-    layers = lecture.products(lecture.alexnet())
+    layers = lecture.alexnet().products
     labels = [layer.path for layer in layers]
     networks = [(n, lecture.year(n)) for n in lecture.drawn(NETWORKS)]
     assert {year for _, year in networks} == set(range(2012, 2019))
