@@ -279,6 +279,18 @@ def shufflenet_v2(num_classes: int) -> ConfigDict:
     )
 
 
+def zoph_le(num_classes: int) -> ConfigDict:
+    """Returns the fields of models/zoph_le.py."""
+    return ConfigDict(
+        {
+            "name": "zoph_le",
+            "num_classes": num_classes,
+            "genotype": "",
+            "dtype": "float32",
+        }
+    )
+
+
 def nasnet(num_classes: int) -> ConfigDict:
     """Returns the fields of models/nasnet.py."""
     return ConfigDict(

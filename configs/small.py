@@ -67,6 +67,7 @@ NETWORKS = {
     ),
     "shufflenet": (common.shufflenet, {"stem": "small", "scale": 0.5}),
     "shufflenet_v2": (common.shufflenet_v2, {"stem": "small", "width_multiplier": 0.5}),
+    "zoph_le": (common.zoph_le, {}),
     "nasnet": (
         common.nasnet,
         {

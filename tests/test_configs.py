@@ -36,6 +36,7 @@ SHORTER = {  # networks that repeat one block too often to be traced in full her
     "resnext101": {"depth": 50},
     "small:densenet": {"depth": 10},
 }
+CIFAR_ALONE = {"zoph_le"}  # the paper has no network for ImageNet
 
 
 def load(name):
@@ -71,11 +72,14 @@ def test_the_fields_of_a_network_start_as_its_module_has_them(network):
 
 
 @pytest.mark.parametrize("network", models.available())
-def test_every_network_has_a_config_for_imagenet_and_one_for_small_images(network):
+def test_every_network_has_a_config_for_its_papers_images_and_one_for_small_images(network):
+    classes, source = 1000, "tfds:imagenet2012"
+    if network in CIFAR_ALONE:
+        classes, source = 10, "tfds:cifar10"
     configs = [load(file) for file in FILES if file != "small"]
-    imagenet = [c for c in configs if c.model.name == network and c.model.num_classes == 1000]
-    assert imagenet
-    assert all(c.input.source == "tfds:imagenet2012" for c in imagenet)
+    found = [c for c in configs if c.model.name == network and c.model.num_classes == classes]
+    assert found
+    assert all(c.input.source == source for c in found)
     assert load(f"small:{network}").model.name == network
 
 

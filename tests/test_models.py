@@ -19,6 +19,7 @@ CELL_OF_LAST_ALONE = (  # the cell before last is not used
     ((("sep3", 1, "id", 1), ("avg", 2, "max", 1)), (2, 3)),
     ((("sep5", 1, "max", 1),), (2,)),
 )
+SKIPS = ((3, 3, 4, 1, ()), (1, 5, 4, 2, (1,)), (3, 1, 4, 1, (1, 2)), (3, 3, 4, 3, (0,)))
 
 # A small form of each architecture, and the side of its images.
 TINY = {
@@ -37,6 +38,7 @@ TINY = {
     "shufflenet_v2": ({"stem": "small", "width_multiplier": 0.5}, 32),
     "vgg": ({"depth": 11, "hidden": 16}, 32),
     "zfnet": ({"stem": "small", "hidden": 16, "initialization": "he"}, 32),
+    "zoph_le": ({"genotype": SKIPS}, 8),
 }
 RANDOM_IN_TRAINING = {"alexnet", "densenet", "googlenet", "mobilenet", "nasnet", "vgg", "zfnet"}
 

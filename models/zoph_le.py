@@ -1,0 +1,107 @@
+"""Zoph-Le: Neural Architecture Search with Reinforcement Learning (Zoph and Le, 2016), arXiv:1611.01578.
+
+The space of the paper's networks for CIFAR-10. The search chooses for each layer
+
+  filter height and width  1, 3, 5 or 7
+  number of filters        24, 36, 48 or 64
+  stride                   1; optionally 1, 2 or 3
+  inputs                   any of the earlier layers
+
+Of what it found, the paper prints
+
+  network                                            parameters  test error
+  v1, 15 layers, no stride and no pooling            4.2 M       5.50 %
+  v2, 20 layers, strides                             2.5 M       6.01 %
+  v3, 39 layers, max pooling at layers 13 and 24     7.1 M       4.47 %
+
+v1 has 5.56 % with all connections there could be, and 7.97 % without skip connections. Their genotypes
+are not here, nor is the pooling of v3. Ours, where we do not know the paper's: the padding of the
+convolutions (TensorFlow's "SAME"), zeros below and to the right of a smaller map, the head (global
+average pooling and a fully connected layer), and one stride for rows and columns. A genotype may have
+other sizes than the paper's space.
+"""
+
+import json
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from models import layers
+
+# A genotype is a tuple of layers (height, width, filters, stride, inputs). Inputs are numbers of earlier
+# layers, counted from 1; 0 is the image, which a layer without inputs reads, too.
+CHAIN = tuple((3, 3, 36, 1, (i,)) for i in range(6))  # the default is ours, none of the paper
+
+
+class Model(nn.Module):
+    """Layers of convolution, BatchNorm, ReLU; each reads earlier layers, concatenated in depth.
+
+    The outputs that no layer reads are concatenated, too, before the head.
+
+    Raises:
+      ValueError: a genotype that describes no network.
+    """
+
+    num_classes: int
+    genotype: str | tuple = ""  # layers, or the same as JSON text; empty: CHAIN
+    dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
+        genotype = check_genotype(self.genotype or CHAIN)
+        norm = layers.batch_norm(train, dtype=self.dtype)
+        maps = [x]
+        for number, (height, width, filters, stride, inputs) in enumerate(genotype, 1):
+            x = concatenate([maps[i] for i in inputs or (0,)])
+            kernel = (height, width)
+            x = layers.conv(filters, kernel, stride, padding="SAME", dtype=self.dtype)(x)
+            maps.append(layers.relu(norm()(x)))
+            self.sow("intermediates", f"layer{number}", maps[number])
+        read = {i for *_, inputs in genotype for i in inputs}
+        x = concatenate([maps[i] for i in range(1, len(maps)) if i not in read])
+        x = nn.Dense(self.num_classes, dtype=self.dtype)(jnp.mean(x, axis=(1, 2)))
+        return x.astype(jnp.float32)
+
+
+def concatenate(maps):
+    """Concatenates maps [N, height, width, C] in depth, smaller ones padded with zeros to the largest."""
+    height, width = (max(x.shape[axis] for x in maps) for axis in (1, 2))
+    padded = [
+        jnp.pad(x, ((0, 0), (0, height - x.shape[1]), (0, width - x.shape[2]), (0, 0)))
+        for x in maps
+    ]
+    return jnp.concatenate(padded, axis=-1)
+
+
+def check_genotype(genotype) -> tuple:
+    """Returns a genotype, of tuples or lists or as JSON text, as tuples.
+
+    Raises:
+      ValueError: it does not describe a network; the message names the layer.
+    """
+    if isinstance(genotype, str):
+        try:
+            genotype = json.loads(genotype)
+        except ValueError as error:
+            raise ValueError(f"the genotype is not JSON: {error}") from error
+    form = "(height, width, filters, stride, inputs)"
+    if not isinstance(genotype, (tuple, list)) or not genotype:
+        raise ValueError(f"genotype {genotype!r}: it must be one or more layers {form}")
+    for number, layer in enumerate(genotype, 1):
+        is_layer = isinstance(layer, (tuple, list)) and len(layer) == 5
+        if not is_layer or not isinstance(layer[4], (tuple, list)):
+            raise ValueError(f"layer {number}, {layer!r}: it must be {form}")
+        *sizes, inputs = layer
+        for name, size in zip(("height", "width", "filters", "stride"), sizes, strict=True):
+            if type(size) is not int or size < 1:
+                raise ValueError(f"{name} {size!r} of layer {number}: give a whole number above 0")
+        for i in inputs:
+            if type(i) is not int or not 0 <= i < number:
+                raise ValueError(
+                    f"input {i!r} of layer {number}: give the number of an earlier layer, "
+                    "counted from 1, or 0 for the image"
+                )
+        if len(set(inputs)) < len(inputs):
+            raise ValueError(f"inputs {inputs!r} of layer {number}: give each once")
+    return tuple((*sizes, tuple(inputs)) for *sizes, inputs in genotype)
