@@ -41,7 +41,8 @@ def command(*arguments, devices: int = 1, env=None):
     }
 
 
-# For small programs of which the compilation takes the time.
+# For commands and small programs of which the compilation takes the time.
+QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": "0"})
 
 

@@ -13,7 +13,7 @@ import time
 import fsspec
 import pytest
 import yaml
-from conftest import PROJECT, command
+from conftest import PROJECT, QUICK, command
 from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
@@ -28,12 +28,13 @@ from configs import digits, spaces
 
 def get_config():
     config = digits.get_config()
+    config.batch_size = 32
     config.total_steps = 30
     config.log_steps = config.eval_steps = config.checkpoint_steps = 10
     return config
 
 def sweep():
-    return spaces.product({"optimizer.learning_rate": (0.1, 1e30), "seed": (0, 1)})
+    return spaces.together({"optimizer.learning_rate": (1e30, 0.1, 0.1), "seed": (0, 0, 1)})
 
 def space():
     return {"optimizer.learning_rate": spaces.Range(0.01, 0.5, log=True)}
@@ -48,8 +49,8 @@ def config(tmp_path):
 
 
 def script(config, *arguments):
-    folder = config.parent / "sweep"
-    return command("scripts/sweep.py", *arguments, f"--config={config}", f"--workdir={folder}")
+    flags = (f"--config={config}", f"--workdir={config.parent / 'sweep'}")
+    return command("scripts/sweep.py", *arguments, *flags, env=QUICK)
 
 
 def test_a_space_is_a_product_of_fields_and_of_fields_that_go_together():
@@ -153,21 +154,21 @@ def test_a_run_measured_here_gives_the_images_per_second(tmp_path):
 
 
 def test_launchers_share_a_sweep_and_a_failing_run_stops_no_other(config):
-    """Two launchers at once, then a third: each good run is trained once, the bad ones are told."""
+    """Two launchers at once, then a third: each good run is trained once, the bad one is told."""
     both = [subprocess.Popen(**script(config)) for _ in range(2)]
     outputs = [process.communicate()[0] for process in both]
     folder = config.parent / "sweep"
     states = {one.name: one.state for one in watch.look(str(folder))}
     good = ["learning_rate=0.1,seed=0", "learning_rate=0.1,seed=1"]
     assert {name for name, state in states.items() if state == "finished"} == {*good}
-    assert [*states.values()].count("failed") == 2
+    assert [*states.values()].count("failed") == 1
     for name in good:
         assert (folder / name / "log.txt").read_text().count("done: ") == 1
     assert "error: the loss is" in outputs[0] + outputs[1]
 
     done = subprocess.run(**script(config, "--parallel=2"))
-    assert "4 runs, 2 of them finished" in done.stdout
-    assert done.returncode == 1  # the bad ones fail again
+    assert "3 runs, 2 of them finished" in done.stdout
+    assert done.returncode == 1  # the bad one fails again
     for name in good:
         assert (folder / name / "log.txt").read_text().count("done: ") == 1
     with pytest.raises(ValueError, match="no run has eval/top3; the metrics are: eval/images, "):
@@ -176,7 +177,7 @@ def test_launchers_share_a_sweep_and_a_failing_run_stops_no_other(config):
     with open(folder / "results.csv") as file:
         rows = {row["learning_rate"]: row for row in csv.DictReader(file)}
     assert rows["0.1"]["n"] == "2" and float(rows["0.1"]["eval/top1"]) > 0.3
-    assert rows["1e+30"]["state"] == "2 failed"
+    assert rows["1e+30"]["state"] == "1 failed"
 
     sweep = sweep_folder.read(str(folder))
     with pytest.raises(ValueError, match="holds a sweep with arguments .*choose another"):
@@ -184,7 +185,7 @@ def test_launchers_share_a_sweep_and_a_failing_run_stops_no_other(config):
 
 
 def test_ctrl_c_stops_the_runs_which_save_and_go_on(config):
-    config.write_text(CONFIG.replace("1e30", "0.2").replace("= 30", "= 1000"))
+    config.write_text(CONFIG.replace("1e30", "0.2").replace("= 30", "= 10_000"))
     launcher = subprocess.Popen(**script(config, "--parallel=2"))
     folder = config.parent / "sweep"
     end = time.monotonic() + 120
@@ -195,7 +196,7 @@ def test_ctrl_c_stops_the_runs_which_save_and_go_on(config):
     _, errors = launcher.communicate()
     assert errors.splitlines()[-1].startswith("stopped; the runs have saved")
     states = [one.state for one in watch.look(str(folder))]
-    assert sorted(states) == ["stopped", "stopped", "waiting", "waiting"]
+    assert sorted(states) == ["stopped", "stopped", "waiting"]
     assert not is_running(folder)
     steps = {one.name: one.step for one in watch.look(str(folder)) if one.state == "stopped"}
     for name, step in steps.items():
@@ -354,10 +355,10 @@ def test_the_standing_of_a_run_tells_its_eta_and_whether_it_was_killed(tmp_path)
 def test_a_killed_worker_leaves_its_run_locked_until_the_training_ends(config):
     sweep = {"config": str(config), "arguments": [], "base": {}, "git": None}
     folder = str(config.parent / "sweep")
-    config.write_text(CONFIG.replace("= 30", "= 4000"))
+    config.write_text(CONFIG.replace("= 30", "= 40_000"))
     sweep_folder.record(folder, sweep | {"runs": {"seed=0": {"seed": 0}}})
     arguments = ("-m", "sweeps.worker", folder, "seed=0")
-    first = subprocess.Popen(**command(*arguments))
+    first = subprocess.Popen(**command(*arguments, env=QUICK))
     log = pathlib.Path(folder, "seed=0", "log.txt")
     end = time.monotonic() + 120
     while not log.exists() or "step 10" not in log.read_text():
