@@ -56,7 +56,11 @@ def assert_alike(one, two, tolerance=1e-5):
 
 @pytest.fixture
 def digits():
-    """The embedded default, cut to a few steps."""
+    return few_digits()
+
+
+def few_digits():
+    """Returns the embedded default, cut to a few steps."""
     from configs import digits
 
     config = digits.get_config()

@@ -1,5 +1,6 @@
 """Small real runs: they learn, they do not depend on the devices, and they resume exactly."""
 
+import functools
 import json
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import command
+from conftest import QUICK, command, few_digits
 
 import data
 import models
@@ -63,7 +64,7 @@ def test_a_checkpoint_of_eight_devices_restores_on_one_and_on_two(digits, tmp_pa
     saved.save(2, eight, None)
     saved.wait()
     for devices in (1, 2):
-        _, like, mesh = run(digits, devices, batches[:1])
+        _, like, mesh = run(digits, devices, [])
         restored = saved.restore_latest(like)
         for a, b in zip(jax.tree.leaves(eight), jax.tree.leaves(restored), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -71,20 +72,29 @@ def test_a_checkpoint_of_eight_devices_restores_on_one_and_on_two(digits, tmp_pa
     saved.close()
 
 
+@functools.cache
+def one_step_and_its_logits():
+    """Returns the state after a step on one device, and its logits of all test images."""
+    digits = few_digits()
+    _, train_state, _ = run(digits, 1, first_batches(digits, 1))
+    source = data.open_source(digits.input, train=False)
+    images = (source.images.astype(np.float32) / 255 - digits.input.mean) / digits.input.std
+    variables = {"params": train_state.params, "batch_stats": train_state.batch_stats}
+    return train_state, models.create(**digits.model).apply(variables, images)
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
 @pytest.mark.parametrize("devices", [1, 8])
 def test_evaluation_counts_each_image_once(digits, batch_size, devices):
-    digits.batch_size = 64
-    _, train_state, mesh = run(digits, devices, first_batches(digits, 1))
+    train_state, logits = one_step_and_its_logits()
+    mesh = sharding.make_mesh(jax.devices()[:devices])
+    train_state = jax.device_put(train_state, sharding.replicated(mesh))
     model = models.create(**digits.model)
     eval_step = steps.make_eval_step(model, data.make_preprocess(digits.input, train=False), mesh)
     source = data.open_source(digits.input, train=False)
     batches = data.make_eval(source, digits.input, -(-batch_size // devices) * devices)
     result = evaluation.evaluate(eval_step, train_state, batches, mesh)
 
-    images = (source.images.astype(np.float32) / 255 - digits.input.mean) / digits.input.std
-    variables = {"params": train_state.params, "batch_stats": train_state.batch_stats}
-    logits = model.apply(variables, images)
     order = np.argsort(-logits, axis=-1, kind="stable")
     hits = order == source.labels[:, None]
     losses = -jax.nn.log_softmax(logits)[np.arange(360), source.labels]
@@ -156,26 +166,32 @@ def wait_for_step(process, workdir, step):
         time.sleep(0.02)
 
 
-def test_a_run_killed_at_any_moment_ends_where_an_undisturbed_one_ends(tmp_path):
-    arguments = ["--config.total_steps=40"]
-    whole = start(tmp_path / "whole", *arguments)
-    killed = start(tmp_path / "killed", *arguments)
-    wait_for_step(killed, tmp_path / "killed", 23)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of an undisturbed run of 40 steps."""
+    workdir = tmp_path_factory.mktemp("whole")
+    process = start(workdir, "--config.total_steps=40")
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return workdir
+
+
+def test_a_run_killed_at_any_moment_ends_where_an_undisturbed_one_ends(whole, tmp_path):
+    killed = start(tmp_path, "--config.total_steps=40")
+    wait_for_step(killed, tmp_path, 23)
     killed.kill()
     killed.communicate()
-    again = start(tmp_path / "killed", *arguments)
-    for process in (whole, again):
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
-    logged = [
-        line["step"] for line in metrics.read_lines(tmp_path / "killed") if "train/loss" in line
-    ]
+    again = start(tmp_path, "--config.total_steps=40")
+    _, errors = again.communicate()
+    assert again.returncode == 0, errors
+    logged = [line["step"] for line in metrics.read_lines(tmp_path) if "train/loss" in line]
     assert logged == list(range(1, 41))
-    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+    assert lines(tmp_path) == lines(whole)
 
 
 def test_after_sigterm_a_run_saves_first_and_says_so(tmp_path):
-    process = start(tmp_path, "--config.total_steps=100000", "--config.checkpoint_steps=100000")
+    length = ("--config.total_steps=100000", "--config.checkpoint_steps=100000")
+    process = start(tmp_path, *length, env=QUICK)
     wait_for_step(process, tmp_path, 5)
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate()
@@ -197,14 +213,14 @@ def two_processes(workdir, *arguments):
             workdir,
             *arguments,
             devices=2,
-            env=cluster | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)},
+            env=QUICK | cluster | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)},
         )
         for i in (0, 1)
     ]
 
 
 def test_two_processes_with_two_devices_are_one_process_with_four(tmp_path):
-    one = start(tmp_path / "one", "--config.total_steps=8", devices=4)
+    one = start(tmp_path / "one", "--config.total_steps=8", devices=4, env=QUICK)
     processes = [one, *two_processes(tmp_path / "two", "--config.total_steps=8")]
     for process in processes:
         _, errors = process.communicate()
@@ -226,14 +242,11 @@ def test_after_sigterm_to_one_of_two_processes_both_save_the_same_step(tmp_path)
     assert (tmp_path / "checkpoints" / f"{step:08d}").is_dir()
 
 
-def test_eval_prints_what_training_measured(tmp_path):
-    process = start(tmp_path, "--config.total_steps=40")
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    at_20, at_40 = lines(tmp_path, "eval/top1")[20], lines(tmp_path, "eval/top1")[40]
+def test_eval_prints_what_training_measured(whole):
+    at_20, at_40 = lines(whole, "eval/top1")[20], lines(whole, "eval/top1")[40]
     for checkpoint, expected in (("40", at_40), ("latest", at_40), ("best", max(at_20, at_40))):
         done = subprocess.run(
-            **command("eval.py", *SMALL[1:2], f"--workdir={tmp_path}", f"--checkpoint={checkpoint}")
+            **command("eval.py", *SMALL[1:2], f"--workdir={whole}", f"--checkpoint={checkpoint}")
         )
         result = json.loads(done.stdout.splitlines()[-1])
         assert result["top1"] == pytest.approx(expected, abs=1e-6)
@@ -269,8 +282,9 @@ sys.modules["tensorflow"] = None
 import train
 from configs import digits
 config = digits.get_config()
+config.batch_size = 8
 config.total_steps = 2
 train.train(config, {str(tmp_path)!r})
 """
-    done = subprocess.run(**command("-c", script))
+    done = subprocess.run(**command("-c", script, env=QUICK))
     assert done.returncode == 0, done.stderr
