@@ -8,13 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import assert_alike, command
+from conftest import QUICK, assert_alike, command
 
 import models
-import train
 from analysis.communication import collectives, parse
-from configs import small
-from training import sharding, state, steps
+from training import metrics, sharding, state, steps
 
 FIELDS = {"stem": "small", "hidden": 32, "initialization": "he", "response_norm": "tower"}
 SHAPE = (32, 32, 3)
@@ -46,11 +44,11 @@ def one_step(devices, model_devices):
 
 def test_two_devices_and_four_learn_what_one_learns():
     step, arguments = one_step(1, 1)
-    whole, metrics = step(*arguments)
+    whole, figures = step(*arguments)
     for devices in (2, 4):
         step, arguments = one_step(devices, 2)
-        split, split_metrics = step(*arguments)
-        assert_alike(jax.tree.leaves(split_metrics), jax.tree.leaves(metrics))
+        split, split_figures = step(*arguments)
+        assert_alike(jax.tree.leaves(split_figures), jax.tree.leaves(figures))
         assert_alike(jax.tree.leaves(split), jax.tree.leaves(whole))
     kernel = split.params["Conv_1"]["kernel"]
     assert kernel.shape == (5, 5, 48, 256)
@@ -84,29 +82,20 @@ def test_the_training_step_exchanges_gradients_at_the_same_places():
 
 
 def test_a_split_run_is_evaluated_on_one_device(tmp_path):
-    config = small.get_config("alexnet")
-    config.batch_size = 16
-    config.total_steps = 2
-    config.model_devices = 2
-    config.model.update(FIELDS)
-    config.model.num_classes = 1000
-    config.input.source = "synthetic"
-    result = train.train(config, str(tmp_path))
-    flags = [f"--config.model.{field}={value}" for field, value in FIELDS.items()]
-    done = subprocess.run(
-        **command(
-            "eval.py",
-            "--config=configs/small.py:alexnet",
-            f"--workdir={tmp_path}",
-            "--config.input.source=synthetic",
-            "--config.model.num_classes=1000",
-            *flags,
-        )
-    )
+    flags = [
+        "--config=configs/small.py:alexnet",
+        f"--workdir={tmp_path}",
+        "--config.input.source=synthetic",
+        "--config.model.num_classes=1000",
+        *(f"--config.model.{field}={value}" for field, value in FIELDS.items()),
+    ]
+    length = ["--config.batch_size=16", "--config.total_steps=2", "--config.model_devices=2"]
+    done = subprocess.run(**command("train.py", *flags, *length, devices=4, env=QUICK))
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["loss"] == pytest.approx(
-        result["loss"], rel=1e-5
-    )
+    expected = metrics.read_lines(tmp_path)[-1]["eval/loss"]
+    done = subprocess.run(**command("eval.py", *flags, env=QUICK))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_collectives_are_read_from_every_form_of_the_text():
