@@ -147,8 +147,9 @@ def test_a_dry_run_lists_runs_and_starts_nothing(tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_run_measured_here_gives_the_images_per_second(tmp_path):
-    sweep = {"config": "configs/digits.py", "arguments": ["--config.model.depth=8"]}
+def test_a_run_measured_here_gives_the_images_per_second(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", QUICK["XLA_FLAGS"])
+    sweep = {"config": "configs/digits.py", "arguments": ["--config.batch_size=8"]}
     [run] = expand.runs([{"seed": 1}], digits.get_config())
     assert estimate.measure(run, sweep, steps=3) > 0
 
