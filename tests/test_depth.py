@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import command, compiled
+from conftest import QUICK, command, compiled
 from PIL import Image
 
 import models
@@ -190,7 +190,7 @@ def test_the_experiment_trains_reports_and_goes_on(tmp_path):
         "--epochs=0.4",
         f"--workdir={tmp_path}",
     )
-    done = subprocess.run(**command("scripts/depth_experiment.py", *flags))
+    done = subprocess.run(**command("scripts/depth_experiment.py", *flags, env=QUICK))
     found = json.loads((tmp_path / "report.json").read_text())
     holds = [claim["holds"] for claim in found["claims"]]
     assert found["claims"][0]["found"]["low"] is None  # one seed
@@ -215,7 +215,8 @@ def test_the_experiment_trains_reports_and_goes_on(tmp_path):
             assert len(image.convert("RGB").getcolors(100_000)) > 50
 
     sweep_folder.write_state(str(tmp_path), "seed=0,depth=14,residual=True", "stopped")
-    done = subprocess.run(**command("scripts/depth_experiment.py", "--report", flags[-1]))
+    again = command("scripts/depth_experiment.py", "--report", flags[-1], env=QUICK)
+    done = subprocess.run(**again)
     assert done.returncode == 2, done.stderr
     assert "missing: seed=0,depth=14,residual=True, stopped" in done.stdout
 

@@ -8,7 +8,7 @@ import subprocess
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import command
+from conftest import QUICK, command
 from PIL import Image
 
 import train
@@ -182,7 +182,7 @@ ocp.StandardCheckpointHandler.async_save = fail
 command.run(train.main)
 """
     flags = ("--config.total_steps=6", "--config.eval_steps=6", "--config.checkpoint_steps=3")
-    done = subprocess.run(**command("-c", program, f"--workdir={tmp_path}", *flags))
+    done = subprocess.run(**command("-c", program, f"--workdir={tmp_path}", *flags, env=QUICK))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: the disk is full: ")
 
