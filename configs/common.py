@@ -303,7 +303,7 @@ def nasnet(num_classes: int) -> ConfigDict:
             "stem_filters": 32,
             "skip_reduction": False,
             "cell": "nasnet_a",
-            "genotype": (),
+            "genotype": "",
             "padded_average": False,
             "aux_head": True,
             "dropout": 0.5,

@@ -21,6 +21,7 @@ def conv(
     *,
     padding: int | str | None = None,
     groups: int = 1,
+    dilation: int = 1,
     use_bias: bool = False,
     kernel_init=HE_FAN_OUT,
     bias_init=nn.initializers.zeros,
@@ -33,8 +34,9 @@ def conv(
       features: output channels.
       kernel: side of the kernel, or (height, width).
       stride: of both sides, or (vertical, horizontal).
-      padding: zeros on each side; None: half the kernel; or "SAME" or "VALID", TensorFlow's.
+      padding: zeros on each side; None: half of what the kernel covers; or "SAME" or "VALID", TensorFlow's.
       groups: the input and output channels are split into so many groups (AlexNet, section 3.5).
+      dilation: distance of the pixels that neighbouring weights see.
       use_bias: whether each output channel has a bias.
       kernel_init: initialiser of the kernel.
       bias_init: initialiser of the bias.
@@ -43,13 +45,14 @@ def conv(
     """
     kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
     if padding is None:
-        padding = [(side // 2, side // 2) for side in kernel]
+        padding = [(side // 2 * dilation, side // 2 * dilation) for side in kernel]
     return nn.Conv(
         features,
         kernel,
         strides=stride,
         padding=padding,
         feature_group_count=groups,
+        kernel_dilation=dilation,
         use_bias=use_bias,
         kernel_init=kernel_init,
         bias_init=bias_init,

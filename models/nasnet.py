@@ -12,6 +12,7 @@ Details that the paper leaves open follow TF-slim's code: padding, how states of
 adjusted, and which cell a cell after a reduction sees as the one before last.
 """
 
+import json
 from collections.abc import Callable
 from functools import partial
 
@@ -22,8 +23,9 @@ import jax.numpy as jnp
 from models import layers, pooling
 
 # A genotype is (normal cell, reduction cell), a cell is (nodes, output). A node is (operation, input,
-# operation, input), the sum of two operations. Input 0 is the output of the cell before last, 1 that
-# of the last cell, 2 the first node, and so on. The output concatenates these states.
+# operation, input), the sum of two operations; with a fifth element, "concat", their concatenation.
+# Input 0 is the output of the cell before last, 1 that of the last cell, 2 the first node, and so on. The
+# output concatenates these states.
 GENOTYPES = {
     "nasnet_a": (
         (
@@ -92,13 +94,18 @@ GENOTYPES = {
         ),
     ),
 }
-OPERATIONS = ("id", "avg", "max", "sep3", "sep5", "sep7", "conv1x7_7x1")
+OPERATIONS = (  # the 13 of section 3
+    *("id", "avg", "max", "sep3", "sep5", "sep7", "conv1x7_7x1"),
+    *("conv1x3_3x1", "dil3", "max5", "max7", "conv1", "conv3"),
+)
+COMBINERS = ("add", "concat")
 
 
 class Operation(nn.Module):
     """One of OPERATIONS, to `filters` channels. Separable: twice ReLU, depthwise, pointwise, BN.
 
-    The identity becomes ReLU, 1x1, BN, and pooling gets a 1x1, BN, where the shape changes.
+    A convolution is ReLU, convolution, BN; "dil3" is a 3x3 of dilation 2. Poolings without a number are 3x3.
+    The identity becomes "conv1", and pooling gets a 1x1, BN, where the shape changes.
     """
 
     operation: str
@@ -110,24 +117,31 @@ class Operation(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        if self.operation.startswith("sep"):
+        operation = self.operation
+        if operation == "id":
+            if self.stride == 1 and x.shape[-1] == self.filters:
+                return x
+            operation = "conv1"
+        if operation.startswith("sep"):
             for stride in (self.stride, 1):
-                channels, kernel = x.shape[-1], int(self.operation.removeprefix("sep"))
+                channels, kernel = x.shape[-1], int(operation.removeprefix("sep"))
                 x = self.conv(
                     channels, kernel, stride, groups=channels, kernel_init=layers.HE_FAN_IN
                 )(layers.relu(x))
                 x = self.norm()(self.conv(self.filters, 1)(x))
             return x
-        if self.operation == "conv1x7_7x1":
-            x = self.conv(self.filters, (1, 7), (1, self.stride))(layers.relu(x))
-            return self.norm()(self.conv(self.filters, (7, 1), (self.stride, 1))(x))
-        if self.operation == "id":
-            if self.stride > 1 or x.shape[-1] != self.filters:
-                x = self.norm()(self.conv(self.filters, 1, self.stride)(layers.relu(x)))
-            return x
+        if operation in ("conv1x3_3x1", "conv1x7_7x1"):
+            kernel = int(operation[-3])
+            x = self.conv(self.filters, (1, kernel), (1, self.stride))(layers.relu(x))
+            return self.norm()(self.conv(self.filters, (kernel, 1), (self.stride, 1))(x))
+        if operation in ("conv1", "conv3", "dil3"):
+            kernel, dilation = int(operation[-1]), 2 if operation == "dil3" else 1
+            conv = self.conv(self.filters, kernel, self.stride, dilation=dilation)
+            return self.norm()(conv(layers.relu(x)))
         strides = (self.stride, self.stride)
-        if self.operation == "max":
-            x = pooling.max_pool(x, (3, 3), strides=strides, padding="SAME")
+        if operation.startswith("max"):
+            kernel = int(operation.removeprefix("max") or 3)
+            x = pooling.max_pool(x, (kernel, kernel), strides=strides, padding="SAME")
         else:
             padded = self.padded_average and self.stride > 1
             x = pooling.avg_pool(x, (3, 3), strides, padding="SAME", count_include_pad=padded)
@@ -152,9 +166,9 @@ class FactorizedReduction(nn.Module):
 
 
 class Cell(nn.Module):
-    """Nodes that each sum two operations on earlier states (section 3, figure 4)."""
+    """Nodes that each combine two operations on earlier states (section 3, figure 4)."""
 
-    nodes: tuple[tuple[str, int, str, int], ...]
+    nodes: tuple[tuple, ...]  # (operation, input, operation, input[, combiner])
     output: tuple[int, ...]
     filters: int
     stride: int
@@ -166,7 +180,7 @@ class Cell(nn.Module):
     @nn.compact
     def __call__(self, x, previous):
         """Maps the outputs of the last cell and of the cell before (None: there is none)."""
-        used = {i for _, a, _, b in self.nodes for i in (a, b)} | set(self.output)
+        used = {i for _, a, _, b, *_ in self.nodes for i in (a, b)} | set(self.output)
         if previous is None:
             previous = x
         elif 0 in used:
@@ -174,14 +188,16 @@ class Cell(nn.Module):
         states = [previous, self.norm()(self.conv(self.filters, 1)(layers.relu(x)))]
         for node in self.nodes:
             terms = []
-            for operation, i in (node[:2], node[2:]):
+            for operation, i in (node[:2], node[2:4]):
                 stride = self.stride if i < 2 else 1
                 name = f"node{len(states)}_{'right' if terms else 'left'}"
                 term = self.operation(operation, self.filters, stride, name=name)(states[i])
                 terms.append(term if operation == "id" else self.drop_path(term))
-            states.append(terms[0] + terms[1])
-        shape = states[-1].shape
-        return jnp.concatenate([self.match(states[i], shape) for i in self.output], axis=-1)
+            concat = "concat" in node[4:]  # 2F channels; an operation on it brings them to F
+            states.append(jnp.concatenate(terms, axis=-1) if concat else terms[0] + terms[1])
+        side = states[-1].shape[1]
+        output = [self.match(states[i], side) if i < 2 else states[i] for i in self.output]
+        return jnp.concatenate(output, axis=-1)
 
     def adjust(self, previous, shape):
         """Brings the output of the cell before last to the size of the last one's, F channels."""
@@ -191,11 +207,11 @@ class Cell(nn.Module):
             return self.norm()(self.conv(self.filters, 1)(layers.relu(previous)))
         return previous
 
-    def match(self, state, shape):
-        """Brings an input that is also part of the output to the shape of the nodes."""
-        if state.shape[1] != shape[1]:
+    def match(self, state, side):
+        """Brings an input that is also part of the output to the size of the nodes, F channels."""
+        if state.shape[1] != side:
             return FactorizedReduction(self.filters, self.conv, self.norm)(state)
-        if state.shape[-1] != shape[-1]:
+        if state.shape[-1] != self.filters:
             return self.norm()(self.conv(self.filters, 1)(state))
         return state
 
@@ -225,7 +241,7 @@ class Model(nn.Module):
     "progress" of the collection "schedule"; without it, training is at its end.
 
     Raises:
-      ValueError: a layout, a cell or an operation that is not there.
+      ValueError: a layout, a cell or an operation that is not there, a genotype that is none.
     """
 
     num_classes: int
@@ -235,7 +251,7 @@ class Model(nn.Module):
     stem_filters: int = 32
     skip_reduction: bool = False  # a cell after a reduction takes the cell before last (large)
     cell: str = "nasnet_a"  # one of GENOTYPES
-    genotype: tuple = ()  # a cell of one's own, instead
+    genotype: str | tuple = ""  # a cell of one's own, instead; also as JSON
     padded_average: bool = False  # strided average pooling counts the padding's zeros, as timm's
     aux_head: bool = True
     dropout: float = 0.5
@@ -305,18 +321,47 @@ class DropPath(nn.Module):
         return jnp.where(kept, x / keep, 0).astype(x.dtype)
 
 
-def check_genotype(genotype):
-    """Returns the genotype; raises ValueError where it does not describe two cells."""
-    form = "(normal, reduction), each (nodes, output), a node (operation, input, operation, input)"
-    if len(genotype) != 2 or any(len(cell) != 2 for cell in genotype):
-        raise ValueError(f"genotype {genotype}: it must be {form}")
+def check_genotype(genotype: str | tuple) -> tuple:
+    """Returns a genotype as tuples.
+
+    Args:
+      genotype: as those of GENOTYPES, of tuples or lists; or the same as a JSON text.
+
+    Raises:
+      ValueError: it is no JSON, or does not describe two cells.
+    """
+    form = "(normal, reduction), each (nodes, output), neither empty"
+    node_form = "(operation, input, operation, input), and perhaps a combiner"
+    brief = str(genotype) if len(str(genotype)) < 80 else f"{str(genotype)[:76]} ..."
+    if isinstance(genotype, str):
+        try:
+            genotype = json.loads(genotype)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"genotype {brief}: it is no JSON ({error})") from error
+    genotype = _tuples(genotype)
+    if not _has_form(genotype, (tuple, tuple)) or not all(
+        _has_form(cell, (tuple, tuple)) and all(cell) for cell in genotype
+    ):
+        raise ValueError(f"genotype {brief}: it must be {form}")
     for nodes, output in genotype:
         for number, node in enumerate(nodes, 2):
-            if len(node) != 4:
-                raise ValueError(f"node {node}: it must be (operation, input, operation, input)")
-            for operation, i in (node[:2], node[2:]):
+            if not any(_has_form(node, (str, int, str, int, str)[:n]) for n in (4, 5)):
+                raise ValueError(f"node {node}: it must be {node_form}")
+            for operation, i in (node[:2], node[2:4]):
                 layers.one_of("operation", operation, OPERATIONS)
                 layers.one_of(f"input of node {number}", i, tuple(range(number)))
+            layers.one_of("combiner", (*node, "add")[4], COMBINERS)
+        if not _has_form(output, (int,) * len(output)):
+            raise ValueError(f"output {output}: it must be numbers of states")
         for i in output:
             layers.one_of("output", i, tuple(range(2 + len(nodes))))
     return genotype
+
+
+def _tuples(value):
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _has_form(value, types: tuple) -> bool:
+    """Whether `value` is a tuple of elements of exactly these types: True is no number."""
+    return isinstance(value, tuple) and tuple(map(type, value)) == types

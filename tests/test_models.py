@@ -334,7 +334,7 @@ def test_the_orders_here_are_all_that_there_are():
     "fields",
     [
         {"genotype": CELL_OF_LAST_ALONE},
-        *({"genotype": (), "cell": cell} for cell in nasnet.GENOTYPES),
+        *({"genotype": "", "cell": cell} for cell in nasnet.GENOTYPES),
     ],
 )
 def test_a_searched_cell_is_a_model_without_new_code(fields):
