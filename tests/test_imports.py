@@ -15,6 +15,7 @@ OURS = {
     "analysis",
     "benchmarks",
     "sweeps",
+    "nas",
     "scripts",
     "train",
     "eval",
@@ -37,6 +38,10 @@ MAY_IMPORT = {
     "sweeps": {
         "etils", "ml_collections", "optuna", "submitit", "tqdm", "yaml",
         "configs", "models", "data", "training", "analysis", "sweeps",
+    },
+    "nas": {
+        "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "ml_collections", "etils", "tqdm",
+        "configs", "models", "data", "training", "analysis", "sweeps", "nas",
     },
 }  # fmt: skip
 

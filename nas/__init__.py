@@ -1,0 +1,1 @@
+"""Neural architecture search: cells and networks that are found instead of designed."""

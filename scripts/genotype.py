@@ -1,0 +1,52 @@
+"""Prints a genotype, what networks of it cost, and draws it. Nothing is compiled.
+
+--genotype is a cell of models/nasnet.py or a JSON file: a genotype, or an object with one under "genotype".
+N are the normal cells of a group, F the filters of the first; multiply-adds are of one image.
+
+Examples:
+  python scripts/genotype.py --genotype=nasnet_a --output=cell.svg
+  python scripts/genotype.py --genotype=found.json
+"""
+
+import pathlib
+
+from absl import flags
+
+import analysis
+import models
+from models import nasnet
+from nas import genotypes
+from training import command
+
+GENOTYPE = flags.DEFINE_string("genotype", "nasnet_a", "JSON file, or name of a published cell.")
+OUTPUT = flags.DEFINE_string("output", None, "Draw it into this file, .png or .svg.")
+
+SIZES = {  # name: fields and the side of the images
+    "CIFAR-10, N=2, F=32": ({"layout": "cifar", "cells": 2, "filters": 32, "num_classes": 10}, 32),
+    "ImageNet, N=4, F=44": ({"cells": 4, "filters": 44, "num_classes": 1000}, 224),
+}
+
+
+def main() -> None:
+    name = GENOTYPE.value
+    if name.endswith(".json"):
+        genotype = command.read_genotype(name)
+    elif name in nasnet.GENOTYPES:
+        genotype = nasnet.GENOTYPES[name]
+    else:
+        known = ", ".join(nasnet.GENOTYPES)
+        raise ValueError(f"--genotype={name}: choose one of {known}, or a file NAME.json")
+    print(genotypes.text(genotype))
+    if OUTPUT.value:
+        output = pathlib.Path(OUTPUT.value).expanduser()
+        output.write_bytes(genotypes.draw(genotype, output.suffix.removeprefix(".")))
+        print(f"drew {output}")
+    if genotypes.kind(genotype) == "cell":
+        for size, (fields, side) in SIZES.items():
+            fields = fields | {"genotype": genotype, "aux_head": False}
+            count = analysis.count(models.create("nasnet", **fields), (side, side, 3))
+            print(f"{size}: {count.parameters:,} parameters, {count.multiply_adds:,} multiply-adds")
+
+
+if __name__ == "__main__":
+    command.run(main, trains=False)
