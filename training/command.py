@@ -125,7 +125,7 @@ def parse(argv: list[str]) -> list[str]:
         raise ValueError(f"no such config field: {' '.join(cause.args[0].split())}") from error
     if len(rest) > 1:
         raise ValueError(f"unexpected argument {rest[1]!r}: flags look like --config.batch_size=64")
-    genotype = CONFIG.value.model.get("genotype", "")
+    genotype = str(CONFIG.value.model.get("genotype", ""))
     if genotype.endswith(".json"):
         CONFIG.value.model.genotype = read_genotype(genotype)
     return rest
