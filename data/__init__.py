@@ -2,6 +2,7 @@
 
 from data.augment import make_preprocess as make_preprocess
 from data.pipeline import input_shape as input_shape
+from data.pipeline import load as load
 from data.pipeline import make_eval as make_eval
 from data.pipeline import make_train as make_train
 from data.sources import open_source as open_source

@@ -193,6 +193,8 @@ def _read_ahead(batch, steps: range, threads: int):
 
 def load(source, config, size: int | None = None) -> InMemory:
     """Decodes all of `source` into memory, resized and cropped in the centre to `size`."""
+    if isinstance(source, InMemory):
+        return source
     broken = BrokenImages(config.max_broken_images, len(source))
 
     def example(i: int):

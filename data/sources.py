@@ -19,7 +19,8 @@ def open_source(config, train: bool):
     """Opens the training or the evaluation split of `config.source`.
 
     Args:
-      config: the `input` section of a config: source, train_split, eval_split, data_dir, image_size.
+      config: the `input` section of a config: source, train_split, eval_split, data_dir, image_size. A
+        split may be a part of one: "train[:80%]" and "train[80%:]" share no image.
       train: which of the two splits.
 
     Raises:
@@ -28,6 +29,8 @@ def open_source(config, train: bool):
     """
     split = config.train_split if train else config.eval_split
     kind, _, name = config.source.partition(":")
+    if "[" in split and kind != "tfds":  # TFDS cuts by itself
+        return part(config, split, train)
     if kind == "folder" and name:
         return Folder(name, split)
     if kind == "tfds" and name:
@@ -204,6 +207,23 @@ def subset(source, chosen):
     if isinstance(source, InMemory):
         return InMemory(source.images[chosen], source.labels[chosen], source.class_names)
     return Subset(source, chosen)
+
+
+def part(config, split: str, train: bool):
+    """Returns a part of a split, "train[10%:90%]", of its images in an order that is random but fixed."""
+    match = re.fullmatch(r"([^\[]+)\[(?:(\d+)%)?:(?:(\d+)%)?\]", split)
+    if not match:
+        raise ValueError(
+            f"split {split!r}: a part of a split looks like train[:80%] or train[80%:]"
+        )
+    config = config.copy_and_resolve_references()
+    config["train_split" if train else "eval_split"] = match[1]
+    whole = open_source(config, train)
+    first, last = (len(whole) * int(at) // 100 for at in (match[2] or 0, match[3] or 100))
+    chosen = np.random.default_rng(0).permutation(len(whole))[first:last]
+    if not len(chosen):
+        raise ValueError(f"split {split!r} is empty: {match[1]} has {len(whole)} images")
+    return subset(whole, chosen)
 
 
 def digits(split: str) -> InMemory:
