@@ -12,7 +12,16 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(
-        include=["analysis", "benchmarks", "configs", "data", "models", "nas", "sweeps", "training"]
+        include=[
+            "analysis",
+            "benchmarks",
+            "configs",
+            "data",
+            "models",
+            "search",
+            "sweeps",
+            "training",
+        ]
     ),
     py_modules=["train", "eval"],
     install_requires=[

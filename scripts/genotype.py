@@ -1,6 +1,7 @@
 """Prints a genotype, what networks of it cost, and draws it. Nothing is compiled.
 
---genotype is a cell of models/nasnet.py or a JSON file: a genotype, or an object with one under "genotype".
+--genotype is a cell of models/nasnet.py or a JSON file, of a cell or of layers: a genotype, or an object with one
+under "genotype".
 N are the normal cells of a group, F the filters of the first; multiply-adds are of one image.
 
 Examples:
@@ -15,15 +16,22 @@ from absl import flags
 import analysis
 import models
 from models import nasnet
-from nas import genotypes
+from search import genotypes
 from training import command
 
 GENOTYPE = flags.DEFINE_string("genotype", "nasnet_a", "JSON file, or name of a published cell.")
 OUTPUT = flags.DEFINE_string("output", None, "Draw it into this file, .png or .svg.")
 
-SIZES = {  # name: fields and the side of the images
-    "CIFAR-10, N=2, F=32": ({"layout": "cifar", "cells": 2, "filters": 32, "num_classes": 10}, 32),
-    "ImageNet, N=4, F=44": ({"cells": 4, "filters": 44, "num_classes": 1000}, 224),
+CELLS = {"name": "nasnet", "aux_head": False}
+SIZES = {  # kind of genotype: name: fields and the side of the images
+    "cell": {
+        "CIFAR-10, N=2, F=32": (
+            CELLS | {"layout": "cifar", "cells": 2, "filters": 32, "num_classes": 10},
+            32,
+        ),
+        "ImageNet, N=4, F=44": (CELLS | {"cells": 4, "filters": 44, "num_classes": 1000}, 224),
+    },
+    "layers": {"CIFAR-10": ({"name": "zoph_le", "num_classes": 10}, 32)},
 }
 
 
@@ -41,11 +49,9 @@ def main() -> None:
         output = pathlib.Path(OUTPUT.value).expanduser()
         output.write_bytes(genotypes.draw(genotype, output.suffix.removeprefix(".")))
         print(f"drew {output}")
-    if genotypes.kind(genotype) == "cell":
-        for size, (fields, side) in SIZES.items():
-            fields = fields | {"genotype": genotype, "aux_head": False}
-            count = analysis.count(models.create("nasnet", **fields), (side, side, 3))
-            print(f"{size}: {count.parameters:,} parameters, {count.multiply_adds:,} multiply-adds")
+    for size, (fields, side) in SIZES[genotypes.kind(genotype)].items():
+        count = analysis.count(models.create(genotype=genotype, **fields), (side, side, 3))
+        print(f"{size}: {count.parameters:,} parameters, {count.multiply_adds:,} multiply-adds")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from PIL import Image
 
 import models
 from models import layers, nasnet
-from nas import genotypes
+from search import genotypes
 from training import metrics
 from training.command import read_genotype
 
@@ -125,7 +125,10 @@ def test_tuples_lists_and_json_are_one_genotype():
         ([[[["id", 0, "id", 1, "mean"]], [2]]] * 2, "combiner 'mean': choose one of add, concat"),
         ([[[["id", 0, "id", 1]], ["2"]]] * 2, "numbers of states"),
         ([[[["id", 0, "id", 1]], 2]] * 2, "must be .normal, reduction."),
-        ([[3, 3, 24, 1, []], [3, 3, 24, 1, [2]]], "layer 2.*inputs from 0 to 1"),
+        (
+            [[3, 3, 24, 1, []], [3, 3, 24, 1, [2]]],
+            "input 2 of layer 2: give the number of an earlier layer",
+        ),
         ([[3, 3, 24, 1, []], [3, 3, 24]], "layer 2.*height, width, filters, stride, inputs"),
     ],
 )

@@ -15,7 +15,7 @@ OURS = {
     "analysis",
     "benchmarks",
     "sweeps",
-    "nas",
+    "search",
     "scripts",
     "train",
     "eval",
@@ -39,9 +39,9 @@ MAY_IMPORT = {
         "etils", "ml_collections", "optuna", "submitit", "tqdm", "yaml",
         "configs", "models", "data", "training", "analysis", "sweeps",
     },
-    "nas": {
+    "search": {
         "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "ml_collections", "etils", "tqdm",
-        "configs", "models", "data", "training", "analysis", "sweeps", "nas",
+        "configs", "models", "data", "training", "analysis", "sweeps", "search",
     },
 }  # fmt: skip
 

@@ -1,14 +1,7 @@
 """Genotypes, networks as data, in words and pictures.
 
-There are two kinds. "cell" is that of models/nasnet.py (arXiv:1707.07012): a normal and a reduction cell, of
-nodes. "layers" is a network layer by layer (arXiv:1611.01578): each layer is (height, width, filters, stride,
-inputs), where inputs numbers earlier layers from 1 and 0 is the image, which is also read where there are
-none:
-
-  ((3, 3, 24, 1, ()), (5, 5, 36, 1, (1,)), (3, 3, 24, 1, (1, 2)))
-
-A layer that no other reads goes into the end of the network. Each is made of tuples or lists, or is
-their JSON text.
+There are two kinds: "cell" is that of models/nasnet.py, "layers" that of models/zoph_le.py. Each is made of
+tuples or lists, or is their JSON text.
 """
 
 import io
@@ -21,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
-from models import nasnet
+from models import nasnet, zoph_le
 
-LAYER_FORM = "(height, width, filters, stride, inputs)"
 FORMATS = ("png", "svg")
 
 # Of the states of a cell and of their lines: the cell before last, the last cell, nodes.
@@ -99,26 +91,10 @@ def _read(genotype) -> tuple[str, tuple]:
             layers = json.loads(genotype)
         except (ValueError, RecursionError):
             layers = None  # the check of a cell says so
-    is_list = isinstance(layers, (list, tuple))
-    if not is_list or not layers or not _is_layer(layers[0]):
-        return "cell", nasnet.check_genotype(genotype)
-    for number, layer in enumerate(layers, 1):
-        if not _is_layer(layer):
-            raise ValueError(f"layer {number}, {layer}: it must be {LAYER_FORM}, whole numbers")
-        wrong = [i for i in layer[4] if i not in range(number)]
-        if wrong or min(layer[:4]) < 1:
-            known = f"inputs from 0 to {number - 1}, the others from 1"
-            raise ValueError(f"layer {number}, {layer}: {known}")
-    return "layers", tuple((*layer[:4], tuple(layer[4])) for layer in layers)
-
-
-def _is_layer(value) -> bool:
-    return (
-        isinstance(value, (list, tuple))
-        and len(value) == 5
-        and isinstance(value[4], (list, tuple))
-        and all(type(number) is int for number in (*value[:4], *value[4]))
-    )
+    first = layers[0] if isinstance(layers, (list, tuple)) and layers else None
+    if isinstance(first, (list, tuple)) and first and type(first[0]) is int:
+        return "layers", zoph_le.check_genotype(layers)
+    return "cell", nasnet.check_genotype(genotype)
 
 
 def _list(names) -> str:

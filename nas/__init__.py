@@ -1,1 +1,0 @@
-"""Neural architecture search: cells and networks that are found instead of designed."""
