@@ -169,7 +169,7 @@ def _stock(x, w, geometry):
 def _choose(x, w, geometry):
     """Returns the form for these shapes."""
     if geometry.groups > 1:
-        return "depthwise" if w.shape[2] == 1 and geometry.groups >= 16 else "grouped"
+        return "depthwise" if w.shape[2] == 1 and geometry.groups >= 8 else "grouped"
     if w.shape[:2] == (1, 1) and geometry.padding == ((0, 0), (0, 0)):
         return "pointwise"
     _, height, width, _ = _output_shape(x, w, geometry)
