@@ -13,12 +13,14 @@ convolution takes one of these forms (`_choose`); every other platform keeps XLA
              patches, a few images at a time: those of all would not fit into the cache
 
 Forward and both gradients in ms, the least of up to 7 runs, stock and ours in turn. Two cores of an AMD
-EPYC, float32, jax 0.10.2, 2026-11-25:
+EPYC, float32, jax 0.10.2, 2026-11-25 (8 and 12 channels: 15 runs, 2026-11-26, other work beside):
 
   kernel, channels, map, batch              form       stock  ours
   3x3 depthwise, 256, 28 x 28, 8            depthwise    353     9
   3x3 depthwise, 512, 14 x 14, 8            depthwise    200     6
   3x3 depthwise, stride 2, 128, 56 x 56, 8  depthwise    368    10
+  5x5 depthwise, 8, 8 x 8, 64               depthwise     20   0.8
+  3x3 depthwise, 12, 16 x 16, 32            depthwise     23   1.3
   3x3, 512 in 32 groups, 14 x 14, 8         grouped     3287    21
   1x1, 256 to 64, 56 x 56, 8                pointwise    121    24
   3x3, 64 to 64, 56 x 56, 8                 winograd     121    73

@@ -77,6 +77,17 @@ def look(folder: str, names: list[str] | None = None) -> list[Standing]:
     return found
 
 
+def wait(folder: str, names: list[str], poll: float = 10.0) -> None:
+    """Returns when an engine has ended all these runs, well or not, or when it knows of none of them any more."""
+    quiet = 0  # times in a row; between two states of a job there is a moment without any
+    while quiet < 3:
+        states = [one.state for one in look(folder, names)]
+        if all(state in ("finished", "failed") for state in states):
+            return
+        quiet = 0 if {"queued", "running"} & set(states) else quiet + 1
+        time.sleep(poll)
+
+
 class Pace:
     """Says when runs will be done, from the part of their work that is done and the time it took."""
 

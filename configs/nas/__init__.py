@@ -1,0 +1,1 @@
+"""Searches for architectures: scripts/nas.py runs them, train.py trains what they found."""

@@ -1,0 +1,261 @@
+"""Searches for an architecture by several methods at equal budget, and reports which of them was worth it.
+
+A search asks for genotypes; each is trained for a short time, and rewarded by its accuracy on images that are
+held out from the training images. The best of each method are then trained from scratch by train.py and tested,
+beside networks made by hand of the same size. WORKDIR gets report.md, report.json, pictures, and for each
+method the best genotype as METHOD.json. The same command goes on where it was stopped; --report only reports.
+
+Examples:
+  python scripts/nas.py --config=configs/nas/digits.py --workdir=runs/nas
+  python scripts/nas.py --config=configs/nas/digits.py --config.nas.methods="('random','ppo')" --config.nas.seeds=2
+  python scripts/nas.py --config=configs/nas/cifar10.py --workdir=runs/nas-cifar --parallel=2
+  python train.py --config=configs/nas/digits.py --config.model.genotype=runs/nas/ppo.json --workdir=runs/found
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import sys
+import time
+
+import jax
+import yaml
+from absl import flags
+from ml_collections import config_flags
+from tqdm import tqdm
+
+import data
+import train
+from search import children, finals, loop, methods, report, spaces
+from sweeps import folder as sweep_folder
+from sweeps import local, slurm, watch
+from training import command, metrics
+
+flags.adopt_module_key_flags(command)  # --config and --workdir
+PARALLEL = flags.DEFINE_integer("parallel", 0, "Children at a time (a GPU each, else a core each).")
+LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "Of runs of train.py.")
+ENGINE = flags.DEFINE_string("engine", None, "YAML of settings for Slurm; see sweeps/engines/.")
+REPORT = flags.DEFINE_bool("report", False, "Only report on what is there.")
+
+# Fields that may change when a search goes on: more of the same, and what comes after it.
+MAY_DIFFER = {"nas.methods", "nas.seeds", "nas.asks", "nas.sharing.seeds"} | {
+    f"nas.final.{field}" for field in ("seeds", "searches", "drawn", "cells", "networks")
+}
+
+
+def main() -> None:
+    config = command.CONFIG.value
+    folder = pathlib.Path(command.workdir()).expanduser().absolute()
+    if REPORT.value and not (folder / "search.json").exists():
+        raise FileNotFoundError(f"{folder} holds no search: no search.json in it")
+    space = check(config)
+    train.writable(str(folder))
+    with contextlib.ExitStack() as stack:
+        if not REPORT.value:
+            try:
+                stack.enter_context(sweep_folder.lock(folder / "lock", wait=False))
+            except BlockingIOError as error:
+                raise ValueError(f"another search is running in {folder}") from error
+        header = begin(folder, config)
+        try:
+            run(config, folder, space, header)
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on", file=sys.stderr, flush=True)
+            os._exit(130)  # the processes that train children end with this one
+
+
+def check(config):
+    """Returns the space; raises ValueError or FileNotFoundError for what would be a mistake hours later."""
+    if "nas" not in config:
+        raise ValueError("this config has no search: choose one of configs/nas/")
+    nas = config.nas
+    for field in ("methods", "seeds", "asks", "batch"):
+        if not nas[field]:
+            raise ValueError(f"nas.{field} is {nas[field]}: a search needs at least one")
+    space = spaces.make(**nas.space)
+    for name in nas.methods:
+        methods.check(name)
+    loop.check_objective(nas.objective)
+    if nas.children not in ("compiled", "runs"):
+        raise ValueError(f"nas.children {nas.children!r}: choose compiled or runs")
+    child = children.config_of_child(config)
+    if nas.children == "compiled":
+        children.check_compiled(config)
+    if nas.sharing.seeds:
+        children.check_sharing(config)
+    if not REPORT.value:
+        for trains in (True, False):
+            data.open_source(child.input, trains)
+        if LAUNCHER.value == "slurm":
+            slurm.check(command.workdir())
+            engine()
+    return space
+
+
+def run(config, folder: pathlib.Path, space, header: dict) -> None:
+    """Searches, trains what was found, and reports."""
+    if not REPORT.value:
+        trained = trainer(config, folder)
+        known = loop.Children(folder / "children.jsonl", trained)
+        searches(config, folder, space, known)
+        if config.nas.sharing.seeds:
+            sharing(config, folder, known, trained)
+        trained.close()
+    found = report.read(folder, config)
+    for name, best in found.best.items():
+        sweep_folder.write_json(sweep_folder.path(folder) / f"{name}.json", best)
+    chosen = found.chosen(config.nas.final.searches)
+    networks = finals.finalists(config, space, chosen, finals.known(folder))
+    if not REPORT.value:
+        train_finalists(config, folder, networks)
+    print(report.write(folder, config, header, found, networks))
+    print(f"report: {folder / 'report.md'}")
+
+
+def begin(folder: pathlib.Path, config) -> dict:
+    """Returns what made this search, and notes it; raises ValueError where the folder holds another one."""
+    file = sweep_folder.path(folder) / "search.json"
+    before = json.loads(file.read_text()) if file.exists() else None
+    metrics.check_same_config([before] if before else [], config.to_dict(), MAY_DIFFER)
+    if REPORT.value:
+        return before | {"config": config.to_dict()}
+    header = {
+        "config": config.to_dict(),
+        "command": " ".join(["python", *sys.argv]),
+        "git": train.git_revision(),
+        "cores": len(local.worker.cores()),
+        "parallel": parallel(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "jax": jax.__version__,
+    }
+    sweep_folder.write_json(file, header)
+    return header
+
+
+def parallel() -> int:
+    return PARALLEL.value or len(local.accelerators()) or min(4, len(local.worker.cores()))
+
+
+def trainer(config, folder: pathlib.Path):
+    """Returns what trains children."""
+    if config.nas.children == "compiled":
+        return children.Compiled(config, parallel())
+    path, changes = here()
+    return children.Runs(config, path, changes, str(folder / "children"), launch)
+
+
+def launch(folder: str, names: list[str]) -> None:
+    """Trains runs of a sweep to their ends, here or by Slurm."""
+    todo = [one.name for one in watch.look(folder, names) if one.to_do]
+    if LAUNCHER.value == "local":
+        if not local.launch(folder, todo, parallel(), lambda name, status: None):
+            raise KeyboardInterrupt
+        return
+    if todo:
+        jobs = slurm.launch(folder, todo, PARALLEL.value, engine())
+        noted = {name: {"engine": "slurm", "id": job} for name, job in jobs}
+        sweep_folder.record(folder, sweep_folder.read(folder) | {"jobs": noted})
+    watch.wait(folder, names)
+
+
+def engine() -> dict:
+    """Returns the settings of --engine."""
+    return yaml.safe_load(pathlib.Path(ENGINE.value).read_text()) if ENGINE.value else {}
+
+
+def here(network: str = "") -> tuple[str, dict]:
+    """Returns the config's path for a run, with another network of it, and what the command line changes.
+
+    A run does not search, and another network has other fields.
+    """
+    path = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
+    changes = config_flags.get_override_values(flags.FLAGS["config"])
+    left_out = ("nas.", "model.") if network else ("nas.",)
+    changes = {field: value for field, value in changes.items() if not field.startswith(left_out)}
+    file = pathlib.Path(path).absolute()
+    return f"{file}:{network}" if network else str(file), changes
+
+
+def searches(config, folder: pathlib.Path, space, known: loop.Children) -> None:
+    """Runs each method with each seed."""
+    nas = config.nas
+    runs = [(name, seed) for seed in range(nas.seeds) for name in nas.methods]
+    started = [
+        loop.Search(
+            folder / f"{name}-{seed}",
+            space,
+            methods.make(name, space, seed, **nas.get(name, {})),
+        )
+        for name, seed in runs
+    ]
+    todo = sum(max(0, nas.asks - len(one.asked)) for one in started)  # genotypes
+    began, done = None, 0
+    if todo:
+        print(f"{len(runs)} searches, {todo} genotypes to ask for, {parallel()} children at a time")
+        if nas.children == "compiled":
+            print("compiling the network of all children, or taking it from the cache", flush=True)
+
+    def say(one, rewards):
+        nonlocal began, done
+        told = (
+            f"{one.name}: {len(one.asked)} of {nas.asks} asked, mean of the last "
+            f"{sum(rewards) / len(rewards):.4f}, best {one.best['reward']:.4f}; "
+            f"{len(known.known)} children trained"
+        )
+        if began is None:  # the first batch waits for the compilation
+            began = time.monotonic()
+        else:
+            done += len(rewards)
+            left = (time.monotonic() - began) / done * (todo - done)
+            told += f", ETA {tqdm.format_interval(left)}"
+        print(told, flush=True)
+
+    for one in started:
+        one.run(nas.asks, nas.batch, known, nas.objective, say)
+
+
+def sharing(config, folder: pathlib.Path, known: loop.Children, pool) -> None:
+    """Searches with shared weights, and trains alone what they chose, and some to compare the rankings."""
+    nas = config.nas
+    ranked = known(loop.first_asked(folder, nas.methods, nas.seeds))
+    ranked = [child for child in ranked if "error" not in child][: nas.sharing.ranked]
+    names = [f"sharing-{seed}" for seed in range(nas.sharing.seeds)]
+    todo = [name for name in names if not (folder / name / "found.json").exists()]
+    if todo:
+        print(
+            f"{len(todo)} searches with shared weights, {nas.sharing.rounds} rounds each",
+            flush=True,
+        )
+    work = [(folder / name, int(name.partition("-")[2]), ranked) for name in todo]
+    for name in pool.share(work):
+        found = json.loads((folder / name / "found.json").read_text())
+        print(f"{name}: best {found['reward']:.4f} with shared weights", flush=True)
+    known([json.loads((folder / name / "found.json").read_text())["genotype"] for name in names])
+
+
+def train_finalists(config, folder: pathlib.Path, networks: list[finals.Finalist]) -> None:
+    """Trains the networks that the searches chose, and those that they are compared with."""
+    for network in dict.fromkeys(one.network for one in networks):
+        path, changes = here(network)
+        sweep = sweep_folder.describe(path, changes, config.to_dict(), train.git_revision())
+        runs = {
+            f"{one.name},seed={seed}": one.overrides | {"seed": seed}
+            for one in networks
+            if one.network == network
+            for seed in range(config.nas.final.seeds)
+        }
+        into = str(folder / "final" / (network or "cells"))
+        sweep_folder.record(into, sweep | {"runs": runs})
+        todo = sum(one.to_do for one in watch.look(into, list(runs)))
+        if todo:
+            print(f"training {todo} of {len(runs)} networks from scratch", flush=True)
+        launch(into, list(runs))
+        for one in watch.look(into, list(runs)):
+            if one.state != "finished":
+                print(f"missing: {one.name}, {one.state}: {one.last}", flush=True)
+
+
+if __name__ == "__main__":
+    command.run(main, trains=False)

@@ -1,0 +1,154 @@
+"""A search: ask, train, tell; all of it on disk, so that a killed one ends as an undisturbed one.
+
+WORKDIR/children.jsonl             each child that was trained, once: genotype, accuracy, costs, seconds
+WORKDIR/METHOD-SEED/asked.jsonl    what one search asked for, in its order, with the rewards
+WORKDIR/METHOD-SEED/state.msgpack  what its method has learnt
+"""
+
+import json
+import pathlib
+from collections.abc import Callable, Iterable
+
+from flax import serialization
+
+from models import layers
+
+
+def as_text(genotype) -> str:
+    """Returns the genotype as short JSON: its name in files and dictionaries."""
+    return json.dumps(genotype, separators=(",", ":"))
+
+
+def read_lines(file: pathlib.Path) -> list[dict]:
+    """Returns the objects of a .jsonl file, without a last line that a kill has cut off."""
+    if not file.exists():
+        return []
+    lines = file.read_text().split("\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+class Children:
+    """What is known of each genotype; what is not known is trained, each genotype once."""
+
+    def __init__(self, file: pathlib.Path, train: Callable[[list], Iterable[tuple[int, dict]]]):
+        """Reads the children of before.
+
+        Args:
+          file: children.jsonl.
+          train: trains genotypes, and yields (position, "accuracy" or "error", costs and "seconds") of each
+            as it ends.
+        """
+        self._file, self._train = file, train
+        lines = read_lines(file)
+        self.known = {as_text(line["genotype"]): line for line in lines}
+        write(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+    def __call__(self, genotypes: list) -> list[dict]:
+        """Returns what is known of each, after training those that are new."""
+        new = {as_text(g): g for g in genotypes if as_text(g) not in self.known}
+        names = list(new)
+        for position, found in self._train(list(new.values())):
+            child = {"genotype": new[names[position]], **found}
+            with self._file.open("a") as file:
+                file.write(json.dumps(child) + "\n")
+            self.known[names[position]] = child
+        return [self.known[as_text(g)] for g in genotypes]
+
+
+def reward(child: dict, objective) -> float:
+    """Returns accuracy * (cost / target) ** exponent (arXiv:1807.11626, equation 2); 0 for a failed child.
+
+    Args:
+      child: of children.jsonl.
+      objective: the section nas.objective of a config.
+    """
+    if "error" in child:
+        return 0.0
+    if not objective.exponent:
+        return child["accuracy"]
+    return child["accuracy"] * (child[objective.cost] / objective.target) ** objective.exponent
+
+
+def check_objective(objective) -> None:
+    """Raises ValueError where the cost is none, or the reward has an exponent and no cost or no target."""
+    layers.one_of("nas.objective.cost", objective.cost, ("", "parameters", "multiply_adds"))
+    if objective.exponent and (not objective.cost or objective.target <= 0):
+        raise ValueError(
+            f"nas.objective has the exponent {objective.exponent}: set its cost to multiply_adds or "
+            "parameters, and its target to the cost that a network should have"
+        )
+
+
+class Search:
+    """One method, with one seed."""
+
+    def __init__(self, folder: pathlib.Path, space, method):
+        """Starts a search, or takes up one that was stopped.
+
+        Args:
+          folder: of this search alone.
+          space: that is searched.
+          method: with that seed, of `search.methods`.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._space, self._method = folder, space, method
+        state = folder / "state.msgpack"
+        if state.exists():
+            method.state = serialization.from_bytes(method.state, state.read_bytes())
+        self.asked = read_lines(folder / "asked.jsonl")[: int(method.state["told"])]
+        write(folder / "asked.jsonl", "".join(json.dumps(x) + "\n" for x in self.asked).encode())
+
+    @property
+    def name(self) -> str:
+        return self._folder.name
+
+    def run(
+        self, asks: int, batch: int, children: Children, objective, say=lambda search, rewards: None
+    ):
+        """Asks for so many genotypes, a batch at a time, and says after each what it was worth.
+
+        A batch counts when its rewards are told and the state is saved; else it is asked again, the same, and
+        its children are known already.
+        """
+        while len(self.asked) < asks:
+            tokens = self._method.ask(min(batch, asks - len(self.asked)))
+            genotypes = [self._space.decode(one) for one in tokens]
+            found = children(genotypes)
+            if not self.asked and all("error" in child for child in found):
+                raise ValueError(
+                    f"all children of the first batch failed; the first: {found[0]['error']}"
+                )
+            rewards = [reward(child, objective) for child in found]
+            self._method.tell(tokens, rewards)
+            lines = [
+                {"genotype": genotype, "reward": value}
+                for genotype, value in zip(genotypes, rewards, strict=True)
+            ]
+            with (self._folder / "asked.jsonl").open("a") as file:
+                file.write("".join(json.dumps(line) + "\n" for line in lines))
+            write(self._folder / "state.msgpack", serialization.to_bytes(self._method.state))
+            self.asked += lines
+            say(self, rewards)
+
+    @property
+    def best(self) -> dict:
+        """The first of those with the highest reward."""
+        return max(self.asked, key=lambda line: line["reward"])
+
+
+def first_asked(folder: pathlib.Path, methods: tuple[str, ...], seeds: int) -> list:
+    """Returns the genotypes that the searches asked for, each once: of the first method first."""
+    asked = [
+        line["genotype"]
+        for name in methods
+        for seed in range(seeds)
+        for line in read_lines(folder / f"{name}-{seed}" / "asked.jsonl")
+    ]
+    return list({as_text(genotype): genotype for genotype in asked}.values())
+
+
+def write(file: pathlib.Path, content: bytes) -> None:
+    """Replaces a file, so that a reader sees the old one or the new one."""
+    new = file.with_name(f".{file.name}")
+    new.write_bytes(content)
+    new.replace(file)

@@ -1,0 +1,98 @@
+"""Weight sharing: one network of all cells, whose weights every cell that a controller proposes uses.
+
+Efficient Neural Architecture Search (arXiv:1802.03268, section 2.2): in turn, the shared weights learn from
+training images under cells that the controller draws, and the controller from the accuracies of cells with
+these weights on validation images. No child is trained until the end.
+"""
+
+import json
+import pathlib
+import time
+
+import jax
+import numpy as np
+from flax import serialization
+
+from search.loop import as_text, read_lines, write
+from search.proxy import Proxy
+
+
+class Sharing:
+    """A search with shared weights; its state is on disk after each round."""
+
+    def __init__(self, folder: pathlib.Path, space, method, proxy: Proxy, seed: int):
+        """Starts a search, or takes up one that was stopped.
+
+        Args:
+          folder: of this search alone: rounds.jsonl and state.msgpack.
+          space: of cells.
+          method: a controller of `search.methods`.
+          proxy: the network, its images and its optimizer.
+          seed: of the weights and the order of the images.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._space, self._method, self._proxy = folder, space, method, proxy
+        self._weights, self._seed = proxy.create(seed), seed
+        file = folder / "state.msgpack"
+        if file.exists():
+            state = {"weights": self._weights, "method": method.state, "rounds": 0}
+            state = serialization.from_bytes(state, file.read_bytes())
+            self._weights, method.state = state["weights"], state["method"]
+            self.rounds = read_lines(folder / "rounds.jsonl")[: state["rounds"]]
+        else:
+            self.rounds = []
+        text = "".join(json.dumps(line) + "\n" for line in self.rounds)
+        write(folder / "rounds.jsonl", text.encode())
+
+    def run(self, rounds: int, steps: int, batches: int, batch: int, say=lambda search: None):
+        """Goes through so many rounds.
+
+        Args:
+          rounds: in all, with those of before.
+          steps: of the shared weights in a round, each with a cell of its own.
+          batches: of the controller in a round; the reward is the accuracy on a batch of validation images.
+          batch: genotypes of each.
+          say: is told of this search after each round.
+        """
+        proxy = self._proxy
+        for number in range(len(self.rounds), rounds):
+            began = time.monotonic()
+            images = proxy.batches(self._seed, int(self._weights.step))
+            # Apart: the cells that train the weights, and the first that are judged by them.
+            drawn = self._method.ask(steps + batch)
+            cells, asked = drawn[:steps], drawn[steps:]
+            for cell, one in zip(cells, images, strict=False):
+                terms = proxy.terms(self._space.decode(cell))
+                self._weights, _ = proxy.step(self._weights, one, terms, self._seed)
+            rewards = []
+            for i in range(batches):
+                asked = self._method.ask(batch) if i else asked
+                found = [
+                    self._accuracy(self._space.decode(one), number * batches + i) for one in asked
+                ]
+                self._method.tell(asked, found)
+                rewards += found
+            line = {"reward": float(np.mean(rewards)), "seconds": time.monotonic() - began}
+            self.rounds.append(line)
+            with (self._folder / "rounds.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            state = {"weights": jax.device_get(self._weights), "method": self._method.state}
+            content = serialization.to_bytes(state | {"rounds": len(self.rounds)})
+            write(self._folder / "state.msgpack", content)
+            say(self)
+
+    def best(self, count: int) -> dict:
+        """Returns the best of so many genotypes that the controller draws: "genotype" and "reward"."""
+        genotypes = [self._space.decode(one) for one in self._method.ask(count)]
+        genotypes = list({as_text(one): one for one in genotypes}.values())
+        rewards = self.rank(genotypes)
+        best = int(np.argmax(rewards))
+        return {"genotype": genotypes[best], "reward": rewards[best]}
+
+    def rank(self, genotypes: list) -> list[float]:
+        """Returns the accuracy of each with the shared weights, on all validation images."""
+        return [self._accuracy(one) for one in genotypes]
+
+    def _accuracy(self, genotype, batch=None) -> float:
+        terms = self._proxy.terms(genotype)
+        return self._proxy.accuracy(self._weights, terms, batch_statistics=True, batch=batch)
