@@ -46,7 +46,7 @@ def curves(runs: dict[str, str], output: str, title: str = "") -> None:
     right.set(xlabel="step", ylabel="top-1 error (%)", ylim=(0, None))
     right.legend(frameon=False, title="dots: evaluation\nthin: training", alignment="left")
     for axes in (left, right):
-        _clean(axes)
+        clean(axes)
     figure.suptitle(title)
     figure.savefig(output, dpi=110)
     plt.close(figure)
@@ -101,8 +101,8 @@ def means(groups: dict[str, list[list[tuple[int, float]]]], metric: str) -> byte
     axes.set(xlabel="step", ylabel=metric)
     if len(groups) <= 20:
         figure.legend(loc="outside right upper", frameon=False, fontsize="small")
-    _clean(axes)
-    return _png(figure)
+    clean(axes)
+    return png(figure)
 
 
 def against(
@@ -147,9 +147,9 @@ def against(
         axes.set(xlabel=field)
         if len(lines) > 1:
             axes.legend(frameon=False, fontsize="small")
-        _clean(axes)
+        clean(axes)
     panels[0][0].set_ylabel(metric)
-    return _png(figure)
+    return png(figure)
 
 
 def pairs(points: list[Point], fields: list[str], metric: str) -> bytes:
@@ -185,9 +185,9 @@ def pairs(points: list[Point], fields: list[str], metric: str) -> bytes:
             if _wide([point.fields[field] for point in points]):
                 scale("log")
         axes.set(xlabel=one, ylabel=two)
-        _clean(axes)
+        clean(axes)
     figure.colorbar(drawn, ax=panels[0].tolist(), label=metric)
-    return _png(figure)
+    return png(figure)
 
 
 def depths(runs: list) -> bytes:
@@ -218,12 +218,12 @@ def depths(runs: list) -> bytes:
                     low, high = map(min, values), map(max, values)
                     axes.fill_between(steps, [*low], [*high], color=color, alpha=0.15, linewidth=0)
         axes.set(title="residual" if residual else "plain", xlabel="step", ylim=(0, None))
-        _clean(axes)
+        clean(axes)
     seeds = len({run.seed for run in runs})
     legend = f"dashed: training\nsolid: test\nn = {seeds} seed{'s' * (seeds > 1)}"
     panels[1].legend(frameon=False, title=legend, alignment="left")
     panels[0].set_ylabel("error (%)")
-    return _png(figure)
+    return png(figure)
 
 
 def signals(networks: dict[str, dict]) -> bytes:
@@ -263,9 +263,9 @@ def signals(networks: dict[str, dict]) -> bytes:
     panels[1][1].set(title="size of the branch / of the shortcut", xlabel="block", ylim=(0, None))
     panels[1][2].set(title="top-1 lost without the block (points)", xlabel="block")
     for axes in panels.flat:
-        _clean(axes)
+        clean(axes)
     panels[0][0].legend(frameon=False, fontsize="small")
-    return _png(figure)
+    return png(figure)
 
 
 def ablations(found: dict[str, list]) -> bytes:
@@ -296,10 +296,10 @@ def ablations(found: dict[str, list]) -> bytes:
         axes.set_title(name, fontsize=10, loc="left")
         axes.margins(y=0.2)
         axes.locator_params(axis="x", nbins=6)
-        _clean(axes)
+        clean(axes)
     for axes in panels[-1]:
         axes.set_xlabel("test error (%)")
-    return _png(figure)
+    return png(figure)
 
 
 def costs(networks: dict[str, tuple[list[str], list]]) -> bytes:
@@ -350,7 +350,7 @@ def costs(networks: dict[str, tuple[list[str], list]]) -> bytes:
                 axes.set_xlabel(label)
         row[0].set_title(name, loc="left", fontsize=10)
     panels[0][2].legend(legend.values(), legend, frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def bubbles(networks: list[tuple[dict, int]]) -> bytes:
@@ -396,7 +396,7 @@ def bubbles(networks: list[tuple[dict, int]]) -> bytes:
     axes.legend(
         frameon=False, loc="lower right", fontsize=8, labelspacing=1.6, handletextpad=2, ncols=2
     )
-    _clean(axes)
+    clean(axes)
     _label(
         axes,
         [
@@ -404,7 +404,7 @@ def bubbles(networks: list[tuple[dict, int]]) -> bytes:
             for n, _ in drawn
         ],
     )
-    return _png(figure)
+    return png(figure)
 
 
 def _label(axes, points: list[tuple[float, float, str]]) -> None:
@@ -498,7 +498,7 @@ def towers(parts: list) -> bytes:
             )
     axes.set(xlim=(-1.6, 1.65 * len(parts) - 0.3), ylim=(-0.35, 2.5))
     axes.axis("off")
-    return _png(figure)
+    return png(figure)
 
 
 def text(value) -> str:
@@ -531,12 +531,14 @@ def _colors(number: int) -> list:
     return [plt.get_cmap("viridis")(i / (number - 1)) for i in range(number)]
 
 
-def _clean(axes) -> None:
+def clean(axes) -> None:
+    """Takes off what no panel needs."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
 
 
-def _png(figure) -> bytes:
+def png(figure) -> bytes:
+    """Returns the picture as a PNG, and closes it."""
     output = io.BytesIO()
     figure.savefig(output, dpi=110, format="png")
     plt.close(figure)

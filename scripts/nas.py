@@ -21,7 +21,6 @@ import sys
 import time
 
 import jax
-import yaml
 from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
@@ -90,7 +89,7 @@ def check(config):
             data.open_source(child.input, trains)
         if LAUNCHER.value == "slurm":
             slurm.check(command.workdir())
-            engine()
+            sweep_folder.engine_settings(ENGINE.value)
     return space
 
 
@@ -99,13 +98,13 @@ def run(config, folder: pathlib.Path, space, header: dict) -> None:
     if not REPORT.value:
         trained = trainer(config, folder)
         known = loop.Children(folder / "children.jsonl", trained)
-        searches(config, folder, space, known)
+        asked = searches(config, folder, space, known)
         if config.nas.sharing.seeds:
-            sharing(config, folder, known, trained)
+            sharing(config, folder, known, trained, asked)
         trained.close()
     found = report.read(folder, config)
     for name, best in found.best.items():
-        sweep_folder.write_json(sweep_folder.path(folder) / f"{name}.json", best)
+        sweep_folder.write_json(folder / f"{name}.json", best)
     chosen = found.chosen(config.nas.final.searches)
     networks = finals.finalists(config, space, chosen, finals.known(folder))
     if not REPORT.value:
@@ -116,7 +115,7 @@ def run(config, folder: pathlib.Path, space, header: dict) -> None:
 
 def begin(folder: pathlib.Path, config) -> dict:
     """Returns what made this search, and notes it; raises ValueError where the folder holds another one."""
-    file = sweep_folder.path(folder) / "search.json"
+    file = folder / "search.json"
     before = json.loads(file.read_text()) if file.exists() else None
     metrics.check_same_config([before] if before else [], config.to_dict(), MAY_DIFFER)
     if REPORT.value:
@@ -154,15 +153,11 @@ def launch(folder: str, names: list[str]) -> None:
             raise KeyboardInterrupt
         return
     if todo:
-        jobs = slurm.launch(folder, todo, PARALLEL.value, engine())
+        settings = sweep_folder.engine_settings(ENGINE.value)
+        jobs = slurm.launch(folder, todo, PARALLEL.value, settings)
         noted = {name: {"engine": "slurm", "id": job} for name, job in jobs}
         sweep_folder.record(folder, sweep_folder.read(folder) | {"jobs": noted})
     watch.wait(folder, names)
-
-
-def engine() -> dict:
-    """Returns the settings of --engine."""
-    return yaml.safe_load(pathlib.Path(ENGINE.value).read_text()) if ENGINE.value else {}
 
 
 def here(network: str = "") -> tuple[str, dict]:
@@ -174,12 +169,11 @@ def here(network: str = "") -> tuple[str, dict]:
     changes = config_flags.get_override_values(flags.FLAGS["config"])
     left_out = ("nas.", "model.") if network else ("nas.",)
     changes = {field: value for field, value in changes.items() if not field.startswith(left_out)}
-    file = pathlib.Path(path).absolute()
-    return f"{file}:{network}" if network else str(file), changes
+    return sweep_folder.relative(f"{path}:{network}" if network else path), changes
 
 
-def searches(config, folder: pathlib.Path, space, known: loop.Children) -> None:
-    """Runs each method with each seed."""
+def searches(config, folder: pathlib.Path, space, known: loop.Children) -> list:
+    """Runs each method with each seed; returns the genotypes, those that the first method asked for first."""
     nas = config.nas
     runs = [(name, seed) for seed in range(nas.seeds) for name in nas.methods]
     started = [
@@ -214,25 +208,26 @@ def searches(config, folder: pathlib.Path, space, known: loop.Children) -> None:
 
     for one in started:
         one.run(nas.asks, nas.batch, known, nas.objective, say)
+    by_method = sorted(zip(runs, started, strict=True), key=lambda x: nas.methods.index(x[0][0]))
+    return [line["genotype"] for _, one in by_method for line in one.asked]
 
 
-def sharing(config, folder: pathlib.Path, known: loop.Children, pool) -> None:
-    """Searches with shared weights, and trains alone what they chose, and some to compare the rankings."""
+def sharing(config, folder: pathlib.Path, known: loop.Children, pool, asked: list) -> None:
+    """Searches with shared weights, which also rank what was asked for first, and trains alone what they chose."""
     nas = config.nas
-    ranked = known(loop.first_asked(folder, nas.methods, nas.seeds))
-    ranked = [child for child in ranked if "error" not in child][: nas.sharing.ranked]
-    names = [f"sharing-{seed}" for seed in range(nas.sharing.seeds)]
-    todo = [name for name in names if not (folder / name / "found.json").exists()]
+    trained = {loop.as_text(child["genotype"]): child for child in known(asked)}.values()
+    ranked = [child for child in trained if "error" not in child][: nas.sharing.ranked]
+    files = {s: folder / f"sharing-{s}" / "found.json" for s in range(nas.sharing.seeds)}
+    todo = [seed for seed, file in files.items() if not file.exists()]
     if todo:
         print(
             f"{len(todo)} searches with shared weights, {nas.sharing.rounds} rounds each",
             flush=True,
         )
-    work = [(folder / name, int(name.partition("-")[2]), ranked) for name in todo]
-    for name in pool.share(work):
-        found = json.loads((folder / name / "found.json").read_text())
-        print(f"{name}: best {found['reward']:.4f} with shared weights", flush=True)
-    known([json.loads((folder / name / "found.json").read_text())["genotype"] for name in names])
+    for seed in pool.share([(files[seed].parent, seed, ranked) for seed in todo]):
+        found = json.loads(files[seed].read_text())
+        print(f"sharing-{seed}: best {found['reward']:.4f} with shared weights", flush=True)
+    known([json.loads(file.read_text())["genotype"] for file in files.values()])
 
 
 def train_finalists(config, folder: pathlib.Path, networks: list[finals.Finalist]) -> None:

@@ -19,7 +19,6 @@ Examples:
 import pathlib
 import sys
 
-import yaml
 from absl import flags
 from ml_collections import config_flags
 
@@ -52,13 +51,15 @@ METRICS = ("eval/top1", "eval/top5", "eval/loss", "train/top1", "train/loss")
 def launch() -> None:
     config, folder = command.CONFIG.value, workdir()
     path = config_flags.get_config_filename(flags.FLAGS["config"])
-    settings = engine_settings()
+    settings = sweep_folder.engine_settings(ENGINE.value)
     if LAUNCHER.value == "local":
         local.shares(parallel())
     elif not DRY_RUN.value:
         {"slurm": slurm, "sky": sky}[LAUNCHER.value].check(folder)
     changes = config_flags.get_override_values(flags.FLAGS["config"])
-    sweep = sweep_folder.describe(relative(path), changes, config.to_dict(), train.git_revision())
+    sweep = sweep_folder.describe(
+        sweep_folder.relative(path), changes, config.to_dict(), train.git_revision()
+    )
     if OPTIMIZE.value:
         search(path, config, folder, sweep)
         return
@@ -153,13 +154,6 @@ def name_of(folder: str) -> str:
     return folder.rstrip("/").rpartition("/")[2]
 
 
-def relative(path: str) -> str:
-    """Returns a config's path, within this project if it can be: other machines have another root."""
-    file = pathlib.Path(path).absolute()
-    inside = file.is_relative_to(command.PROJECT)
-    return str(file.relative_to(command.PROJECT) if inside else file)
-
-
 def parallel() -> int:
     return PARALLEL.value or max(1, len(local.accelerators()))
 
@@ -176,18 +170,6 @@ def images_per_second(run, sweep: dict) -> float:
     if speed <= 0:
         raise ValueError(f"--images_per_second={SPEED.value}: a number above 0, or measure")
     return speed
-
-
-def engine_settings() -> dict:
-    if ENGINE.value is None:
-        return {}
-    try:
-        settings = yaml.safe_load(pathlib.Path(ENGINE.value).read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"--engine={ENGINE.value} is no YAML: {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"--engine={ENGINE.value} has no settings; see sweeps/engines/")
-    return settings
 
 
 COMMANDS = {"launch": launch, "status": status, "results": show_results}

@@ -24,6 +24,7 @@ from search.loop import as_text
 from search.proxy import Proxy
 from sweeps import folder as sweep_folder
 from sweeps import local, watch, worker
+from training import metrics
 
 
 def config_of_child(config: ConfigDict) -> ConfigDict:
@@ -66,8 +67,8 @@ class Compiled:
         for future in as_completed(futures):
             yield futures[future], _result(future)
 
-    def share(self, searches: list[tuple[pathlib.Path, int, list[dict]]]) -> Iterator[str]:
-        """Runs searches with shared weights, each a (folder, seed, children to rank); yields names as they end."""
+    def share(self, searches: list[tuple[pathlib.Path, int, list[dict]]]) -> Iterator[int]:
+        """Runs searches with shared weights, each a (folder, seed, children to rank); yields seeds as they end."""
         futures = [self._pool.submit(_share, *one) for one in searches]
         for future in as_completed(futures):
             yield _result(future)
@@ -136,7 +137,7 @@ def _start(shares, config: ConfigDict, cache: str, first) -> None:
     _config = config_of_child(config)
     _proxy = Proxy(_config, config.nas.space.nodes, tuple(config.nas.space.operations))
     with first:
-        _proxy.compile()
+        _proxy.compile(shares=bool(config.nas.sharing.seeds))
 
 
 def _train(genotype) -> dict:
@@ -149,7 +150,7 @@ def _train(genotype) -> dict:
     return found | {"seconds": time.monotonic() - began}
 
 
-def _share(folder: pathlib.Path, seed: int, ranked: list[dict]) -> str:
+def _share(folder: pathlib.Path, seed: int, ranked: list[dict]) -> int:
     """Searches with shared weights; FOLDER/found.json has what it found, and how it ranks `ranked`."""
     nas = _config.nas
     space = spaces.make(**nas.space)
@@ -160,8 +161,8 @@ def _share(folder: pathlib.Path, seed: int, ranked: list[dict]) -> str:
     found["seconds"] = sum(line["seconds"] for line in searched.rounds)
     found["shared"] = searched.rank([child["genotype"] for child in ranked])
     found["alone"] = [child["accuracy"] for child in ranked]
-    sweep_folder.write_json(sweep_folder.path(folder) / "found.json", found)
-    return folder.name
+    sweep_folder.write_json(folder / "found.json", found)
+    return seed
 
 
 def failure(error: Exception | str) -> dict:
@@ -194,7 +195,7 @@ class Runs:
         self._sweep = sweep_folder.describe(path, arguments, config.to_dict(), None)
         child = self._config.input
         splits = {"input.train_split": child.train_split, "input.eval_split": child.eval_split}
-        self._overrides = dict(_flat(config.nas.proxy.to_dict())) | splits
+        self._overrides = metrics.flatten(config.nas.proxy.to_dict()) | splits
 
     def __call__(self, genotypes: list) -> Iterator[tuple[int, dict]]:
         """Trains them; yields (position, what came out) as they end."""
@@ -234,12 +235,3 @@ def header_time(header: dict) -> float:
 def name_of(genotype) -> str:
     """Returns a short name for a genotype: the name of its run."""
     return hashlib.sha256(as_text(genotype).encode()).hexdigest()[:12]
-
-
-def _flat(fields: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yields ("model.filters", 8) of nested fields."""
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

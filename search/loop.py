@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from flax import serialization
 
 from models import layers
+from sweeps import folder as sweep_folder
+from training import metrics
 
 
 def as_text(genotype) -> str:
@@ -19,12 +21,19 @@ def as_text(genotype) -> str:
     return json.dumps(genotype, separators=(",", ":"))
 
 
-def read_lines(file: pathlib.Path) -> list[dict]:
-    """Returns the objects of a .jsonl file, without a last line that a kill has cut off."""
-    if not file.exists():
-        return []
-    lines = file.read_text().split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+def append(file: pathlib.Path, lines: list[dict]) -> None:
+    """Adds objects to a .jsonl file, which `metrics.read_jsonl` reads."""
+    with file.open("a") as opened:
+        opened.write(_as_lines(lines))
+
+
+def rewrite(file: pathlib.Path, lines: list[dict]) -> None:
+    """Makes a .jsonl file hold these objects alone, without what a kill has cut off."""
+    sweep_folder.write_bytes(file, _as_lines(lines).encode())
+
+
+def _as_lines(lines: list[dict]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 class Children:
@@ -39,18 +48,17 @@ class Children:
             as it ends.
         """
         self._file, self._train = file, train
-        lines = read_lines(file)
+        lines = metrics.read_jsonl(file)
         self.known = {as_text(line["genotype"]): line for line in lines}
-        write(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        rewrite(file, lines)
 
     def __call__(self, genotypes: list) -> list[dict]:
         """Returns what is known of each, after training those that are new."""
         new = {as_text(g): g for g in genotypes if as_text(g) not in self.known}
         names = list(new)
-        for position, found in self._train(list(new.values())):
+        for position, found in self._train(list(new.values())) if new else ():
             child = {"genotype": new[names[position]], **found}
-            with self._file.open("a") as file:
-                file.write(json.dumps(child) + "\n")
+            append(self._file, [child])
             self.known[names[position]] = child
         return [self.known[as_text(g)] for g in genotypes]
 
@@ -95,8 +103,8 @@ class Search:
         state = folder / "state.msgpack"
         if state.exists():
             method.state = serialization.from_bytes(method.state, state.read_bytes())
-        self.asked = read_lines(folder / "asked.jsonl")[: int(method.state["told"])]
-        write(folder / "asked.jsonl", "".join(json.dumps(x) + "\n" for x in self.asked).encode())
+        self.asked = metrics.read_jsonl(folder / "asked.jsonl")[: int(method.state["told"])]
+        rewrite(folder / "asked.jsonl", self.asked)
 
     @property
     def name(self) -> str:
@@ -124,9 +132,9 @@ class Search:
                 {"genotype": genotype, "reward": value}
                 for genotype, value in zip(genotypes, rewards, strict=True)
             ]
-            with (self._folder / "asked.jsonl").open("a") as file:
-                file.write("".join(json.dumps(line) + "\n" for line in lines))
-            write(self._folder / "state.msgpack", serialization.to_bytes(self._method.state))
+            append(self._folder / "asked.jsonl", lines)
+            state = serialization.to_bytes(self._method.state)
+            sweep_folder.write_bytes(self._folder / "state.msgpack", state)
             self.asked += lines
             say(self, rewards)
 
@@ -134,21 +142,3 @@ class Search:
     def best(self) -> dict:
         """The first of those with the highest reward."""
         return max(self.asked, key=lambda line: line["reward"])
-
-
-def first_asked(folder: pathlib.Path, methods: tuple[str, ...], seeds: int) -> list:
-    """Returns the genotypes that the searches asked for, each once: of the first method first."""
-    asked = [
-        line["genotype"]
-        for name in methods
-        for seed in range(seeds)
-        for line in read_lines(folder / f"{name}-{seed}" / "asked.jsonl")
-    ]
-    return list({as_text(genotype): genotype for genotype in asked}.values())
-
-
-def write(file: pathlib.Path, content: bytes) -> None:
-    """Replaces a file, so that a reader sees the old one or the new one."""
-    new = file.with_name(f".{file.name}")
-    new.write_bytes(content)
-    new.replace(file)

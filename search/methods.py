@@ -180,14 +180,6 @@ class Controller:
         told = self.state["told"] + len(asked)
         self.state = {"told": told, "params": params, "opt_state": opt_state, "baseline": baseline}
 
-    def entropy(self, count: int = 100) -> float:
-        """Returns the mean entropy of a token, in nats; near 0 the policy has made up its mind."""
-        tokens = jnp.zeros((count, len(self._policy.sizes)), jnp.int32)
-        _, _, entropies = self._policy.apply(
-            {"params": self.state["params"]}, tokens, jax.random.key(0)
-        )
-        return float(entropies.mean())
-
 
 @functools.lru_cache(maxsize=8)  # searches with several seeds compile once
 def _programs(policy: Policy, update: str, learning_rate, entropy_weight, passes: int, clip: float):

@@ -1,20 +1,18 @@
 """Pictures of searches."""
 
-import io
-
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-matplotlib.use("agg")
+from analysis import plots
 
 
-def rewards(asked: dict[str, dict[int, list[dict]]], titles: dict[str, str]) -> bytes:
+def rewards(asked: dict[str, dict[int, list[dict]]], titles: dict[str, str], window: int) -> bytes:
     """Draws the best reward so far and that of what is asked for, over the asks; bands over the seeds.
 
     Args:
       asked: method -> seed -> lines with "reward".
       titles: method -> its name in the legend.
+      window: so many asks are averaged.
 
     Returns:
       The picture, as a PNG.
@@ -24,7 +22,6 @@ def rewards(asked: dict[str, dict[int, list[dict]]], titles: dict[str, str]) -> 
     for number, (method, searches) in enumerate(asked.items()):
         all_rewards = 100 * np.array([[x["reward"] for x in lines] for lines in searches.values()])
         best = np.maximum.accumulate(all_rewards, axis=1)
-        window = max(1, all_rewards.shape[1] // 10)
         kernel = np.ones(window) / window
         running = np.array([np.convolve(one, kernel, "valid") for one in all_rewards])
         for axes, values, first in ((left, best, 1), (right, running, window)):
@@ -44,9 +41,9 @@ def rewards(asked: dict[str, dict[int, list[dict]]], titles: dict[str, str]) -> 
     left.set_ylim(bottom=max(0, left.get_ylim()[1] - 1.5 * _span(left)))
     right.legend(frameon=False, fontsize=9)
     for axes in (left, right):
-        _clean(axes)
+        plots.clean(axes)
     figure.suptitle("Means over the seeds; bands from the lowest to the highest", fontsize=10)
-    return _png(figure)
+    return plots.png(figure)
 
 
 def _span(axes) -> float:
@@ -75,8 +72,8 @@ def sharing(shared: dict[int, dict]) -> bytes:
         xlabel="validation top-1 trained alone (%)", ylabel="validation top-1, shared weights (%)"
     )
     axes.legend(frameon=False)
-    _clean(axes)
-    return _png(figure)
+    plots.clean(axes)
+    return plots.png(figure)
 
 
 def pareto(children: list[dict], best: list[dict], cost: str) -> bytes:
@@ -103,16 +100,5 @@ def pareto(children: list[dict], best: list[dict], cost: str) -> bytes:
     )  # fmt: skip
     axes.set(xlabel=cost.replace("_", "-"), ylabel="validation top-1 (%)", xscale="log")
     axes.legend(frameon=False, loc="lower right")
-    _clean(axes)
-    return _png(figure)
-
-
-def _clean(axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-
-
-def _png(figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    plots.clean(axes)
+    return plots.png(figure)

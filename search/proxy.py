@@ -9,7 +9,7 @@ import optax
 import data
 from search import supernet
 from training import optimizer, steps
-from training.state import TrainState
+from training.state import TrainState, quick_compilation
 
 
 class Proxy:
@@ -34,20 +34,25 @@ class Proxy:
             jax.tree.map(jnp.asarray, batch)
             for batch in data.make_eval(validation, config.input, size)
         ]
+        self._counted = [float(batch["mask"].sum()) for batch in self._validation]
         steps_per_epoch = len(source) / config.batch_size
         self.total_steps = steps.interval(config.total_steps, config.total_epochs, steps_per_epoch)
         self._tx, _ = optimizer.make(
             config.optimizer, config.batch_size, self.total_steps, steps_per_epoch
         )
-        self._init = jax.jit(self._make, compiler_options=_fast())
+        self._init = jax.jit(self._make, compiler_options=quick_compilation())
         self._step = jax.jit(self._train_step, donate_argnums=0)
         self._eval = jax.jit(self._right, static_argnames="batch_statistics")
 
-    def compile(self) -> None:
-        """Compiles all that a child needs, so that the first one takes no longer than the others."""
+    def compile(self, shares: bool) -> None:
+        """Compiles all that a child needs, so that the first one takes no longer than the others.
+
+        Args:
+          shares: whether weights will be shared, too: they are judged by another program.
+        """
         state, terms = self.create(0), jnp.zeros((2, 2 * self.model.nodes, 3), jnp.int32)
         state, _ = self.step(state, next(self.batches(0)), terms, 0)
-        for batch_statistics in (False, True):
+        for batch_statistics in (False, True)[: 1 + shares]:
             self.accuracy(state, terms, batch_statistics, batch=0)
 
     def train(self, genotype) -> dict:
@@ -94,16 +99,19 @@ class Proxy:
             running ones are a mixture of all cells.
           batch: number of the batch, over all passes; None: all images.
         """
-        found = self._validation
-        if batch is not None:
-            found = [found[batch % len(found)]]
+        numbers = range(len(self._validation))
+        chosen = numbers if batch is None else [batch % len(numbers)]
         right = [
             self._eval(
-                state.params, state.batch_stats, terms, one, batch_statistics=batch_statistics
+                state.params,
+                state.batch_stats,
+                terms,
+                self._validation[i],
+                batch_statistics=batch_statistics,
             )
-            for one in found
+            for i in chosen
         ]
-        return float(sum(right)) / float(sum(one["mask"].sum() for one in found))
+        return float(sum(right)) / sum(self._counted[i] for i in chosen)
 
     def _make(self, key):
         shape = (1, *data.input_shape(self.config.input))
@@ -140,8 +148,3 @@ class Proxy:
         else:
             logits = self.model.apply(variables, images, terms)
         return jnp.sum((logits.argmax(-1) == batch["label"]) * batch["mask"])
-
-
-def _fast():
-    """Returns compiler options for what runs once a child: on the CPU, compiling less well is faster."""
-    return {"xla_backend_optimization_level": "1"} if jax.default_backend() == "cpu" else None

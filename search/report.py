@@ -13,9 +13,10 @@ from scipy import stats
 from analysis import intervals, markdown
 from search import genotypes, pictures
 from search.finals import Finalist
-from search.loop import as_text, read_lines, reward
+from search.loop import as_text, reward
 from sweeps import folder as sweep_folder
 from sweeps import watch
+from training import metrics
 
 TITLES = {
     "random": "random search",
@@ -39,31 +40,32 @@ class Found(NamedTuple):
     shared: dict[int, dict]  # seed -> found.json of a search with shared weights
 
     @property
-    def best(self) -> dict[str, dict]:
-        """method -> its best genotype, with its reward and child."""
-        best = {}
-        for method, searches in self.asked.items():
-            top = max((line for lines in searches.values() for line in lines), key=_reward)
-            best[method] = top | self.children[as_text(top["genotype"])]
-        if self.shared:
-            found = [self.children[as_text(one["genotype"])] for one in self.shared.values()]
-            best["sharing"] = max(found, key=lambda child: child.get("accuracy", 0.0))
-        return best
-
-    def chosen(self, count: int) -> dict[str, list]:
-        """Returns method -> the genotypes of its best so many searches."""
+    def tops(self) -> dict[str, list[dict]]:
+        """method -> "genotype" and "reward" of the best of each of its searches, the best first."""
         tops = {
             method: [max(lines, key=_reward) for lines in searches.values()]
             for method, searches in self.asked.items()
         }
-        if self.shared:
+        if self.shared:  # what they chose, as it is when it is trained alone
+            chosen = [self.children[as_text(one["genotype"])] for one in self.shared.values()]
             tops["sharing"] = [
-                one | {"reward": self.children[as_text(one["genotype"])].get("accuracy", 0.0)}
-                for one in self.shared.values()
+                {"genotype": child["genotype"], "reward": child.get("accuracy", 0.0)}
+                for child in chosen
             ]
+        return {method: sorted(found, key=_reward, reverse=True) for method, found in tops.items()}
+
+    @property
+    def best(self) -> dict[str, dict]:
+        """method -> its best genotype, with its reward and child."""
         return {
-            method: [top["genotype"] for top in sorted(found, key=_reward, reverse=True)[:count]]
-            for method, found in tops.items()
+            method: tops[0] | self.children[as_text(tops[0]["genotype"])]
+            for method, tops in self.tops.items()
+        }
+
+    def chosen(self, count: int) -> dict[str, list]:
+        """Returns method -> the genotypes of its best so many searches."""
+        return {
+            method: [top["genotype"] for top in tops[:count]] for method, tops in self.tops.items()
         }
 
 
@@ -80,12 +82,12 @@ def read(folder: pathlib.Path, config: ConfigDict) -> Found:
     asked = {}
     for name in config.nas.methods:
         for seed in range(config.nas.seeds):
-            lines = read_lines(folder / f"{name}-{seed}" / "asked.jsonl")
+            lines = metrics.read_jsonl(folder / f"{name}-{seed}" / "asked.jsonl")
             if len(lines) >= config.nas.asks:
                 asked.setdefault(name, {})[seed] = lines[: config.nas.asks]
     if not asked:
         raise ValueError(f"no search in {folder} is at its end yet: let it run longer")
-    lines = read_lines(folder / "children.jsonl")
+    lines = metrics.read_jsonl(folder / "children.jsonl")
     children = {as_text(line["genotype"]): line for line in lines}
     files = {
         seed: folder / f"sharing-{seed}" / "found.json" for seed in range(config.nas.sharing.seeds)
@@ -106,18 +108,18 @@ class Final(NamedTuple):
 
 def trained(folder: pathlib.Path, networks: list[Finalist], seeds: int) -> list[Final]:
     """Returns those of the finalists that have finished trainings."""
+    runs = {}  # folder -> name -> run
+    for into in {folder / "final" / (one.network or "cells") for one in networks}:
+        if (into / "sweep.json").exists():
+            runs[into] = {run.name: run for run in watch.look(str(into))}
     result = []
     for one in networks:
-        into = folder / "final" / (one.network or "cells")
-        if not (into / "sweep.json").exists():
-            continue
-        names = [f"{one.name},seed={seed}" for seed in range(seeds)]
-        known = sweep_folder.read(str(into))["runs"]
-        runs = watch.look(str(into), [name for name in names if name in known])
-        runs = [run for run in runs if run.state == "finished"]
-        if runs:
-            errors = [100 * (1 - run.latest("eval/top1")) for run in runs]
-            header = runs[0].lines[0]
+        known = runs.get(folder / "final" / (one.network or "cells"), {})
+        of_seeds = [known.get(f"{one.name},seed={seed}") for seed in range(seeds)]
+        done = [run for run in of_seeds if run and run.state == "finished"]
+        if done:
+            errors = [100 * (1 - run.latest("eval/top1")) for run in done]
+            header = done[0].lines[0]
             result.append(Final(one, errors, header["parameters"], header["multiply_adds"]))
     return result
 
@@ -136,18 +138,20 @@ def write(
 ) -> str:
     """Writes report.md, report.json and the pictures; returns the tables as text."""
     finals = trained(folder, networks, config.nas.final.seeds)
-    (folder / "rewards.png").write_bytes(pictures.rewards(found.asked, TITLES))
-    for method, best in found.best.items():
-        (folder / f"{method}.png").write_bytes(genotypes.draw(best["genotype"]))
-    told = f"Reward times 100 above random search's of the same seed, with 95 % intervals, each by itself:\n\n{verdict(found)}"
-    sections = [search_table(config, header, found), told if verdict(found) else ""]
+    (folder / "rewards.png").write_bytes(
+        pictures.rewards(found.asked, TITLES, tenth(config.nas.asks))
+    )
+    for method, top in found.best.items():
+        (folder / f"{method}.png").write_bytes(genotypes.draw(top["genotype"]))
+    sections = [search_table(config, header, found), verdict(found)]
     if found.shared:
         (folder / "sharing.png").write_bytes(pictures.sharing(found.shared))
         sections.append(sharing_text(found, header))
     cost, children = config.nas.objective.cost, list(found.children.values())
     if cost:
-        (folder / "pareto.png").write_bytes(pictures.pareto(children, front(children, cost), cost))
-        sections.append(pareto_table(front(children, cost)))
+        best = front(children, cost)
+        (folder / "pareto.png").write_bytes(pictures.pareto(children, best, cost))
+        sections.append(pareto_table(best))
     if finals:
         sections.append(final_table(finals, config))
     text = "\n\n".join(filter(None, sections))
@@ -171,7 +175,7 @@ def write(
             for one in finals
         ],
     }
-    sweep_folder.write_json(sweep_folder.path(folder) / "report.json", figures)
+    sweep_folder.write_json(folder / "report.json", figures)
     return text
 
 
@@ -206,9 +210,13 @@ def core_hours(children: list[dict], header: dict) -> float:
     return sum(child.get("seconds", 0.0) for child in children) * cores / 3600
 
 
+def tenth(asks: int) -> int:
+    return math.ceil(asks / 10)
+
+
 def last_tenth(lines: list[dict]) -> float:
     """Returns the mean reward of the last tenth of what a search asked for."""
-    return float(np.mean([line["reward"] for line in lines[-math.ceil(len(lines) / 10) :]]))
+    return float(np.mean([line["reward"] for line in lines[-tenth(len(lines)) :]]))
 
 
 def gain(found: Found, method: str, of: Callable[[list[dict]], float]) -> intervals.Interval:
@@ -230,7 +238,10 @@ def verdict(found: Found) -> str:
         lines.append(
             f"- {TITLES[method]}: its best is {_told(best)}; what it asks for at the end is {_told(asks)}"
         )
-    return "\n".join(lines)
+    if not lines:
+        return ""
+    head = "Reward times 100 above random search's of the same seed, with 95 % intervals, each by itself:"
+    return "\n".join([head, "", *lines])
 
 
 def _told(one: intervals.Interval) -> str:
@@ -268,7 +279,7 @@ def sharing_text(found: Found, header: dict) -> str:
     for seed, one in found.shared.items():
         alike = correlation(one)
         alone = found.children[as_text(one["genotype"])].get("accuracy", math.nan)
-        hours = one["seconds"] * header["cores"] / header["parallel"] / 3600
+        hours = core_hours([one], header)
         ranks = ["" if alike[k] is None else f"{alike[k]:+.2f}" for k in ("spearman", "kendall")]
         rows.append(
             (str(seed), f"{100 * one['reward']:.2f}", f"{100 * alone:.2f}", *ranks, f"{hours:.2f}")

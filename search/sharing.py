@@ -5,7 +5,6 @@ training images under cells that the controller draws, and the controller from t
 these weights on validation images. No child is trained until the end.
 """
 
-import json
 import pathlib
 import time
 
@@ -13,8 +12,10 @@ import jax
 import numpy as np
 from flax import serialization
 
-from search.loop import as_text, read_lines, write
+from search import loop
 from search.proxy import Proxy
+from sweeps import folder as sweep_folder
+from training import metrics
 
 
 class Sharing:
@@ -38,13 +39,12 @@ class Sharing:
             state = {"weights": self._weights, "method": method.state, "rounds": 0}
             state = serialization.from_bytes(state, file.read_bytes())
             self._weights, method.state = state["weights"], state["method"]
-            self.rounds = read_lines(folder / "rounds.jsonl")[: state["rounds"]]
+            self.rounds = metrics.read_jsonl(folder / "rounds.jsonl")[: state["rounds"]]
         else:
             self.rounds = []
-        text = "".join(json.dumps(line) + "\n" for line in self.rounds)
-        write(folder / "rounds.jsonl", text.encode())
+        loop.rewrite(folder / "rounds.jsonl", self.rounds)
 
-    def run(self, rounds: int, steps: int, batches: int, batch: int, say=lambda search: None):
+    def run(self, rounds: int, steps: int, batches: int, batch: int):
         """Goes through so many rounds.
 
         Args:
@@ -52,7 +52,6 @@ class Sharing:
           steps: of the shared weights in a round, each with a cell of its own.
           batches: of the controller in a round; the reward is the accuracy on a batch of validation images.
           batch: genotypes of each.
-          say: is told of this search after each round.
         """
         proxy = self._proxy
         for number in range(len(self.rounds), rounds):
@@ -74,17 +73,15 @@ class Sharing:
                 rewards += found
             line = {"reward": float(np.mean(rewards)), "seconds": time.monotonic() - began}
             self.rounds.append(line)
-            with (self._folder / "rounds.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            loop.append(self._folder / "rounds.jsonl", [line])
             state = {"weights": jax.device_get(self._weights), "method": self._method.state}
             content = serialization.to_bytes(state | {"rounds": len(self.rounds)})
-            write(self._folder / "state.msgpack", content)
-            say(self)
+            sweep_folder.write_bytes(self._folder / "state.msgpack", content)
 
     def best(self, count: int) -> dict:
         """Returns the best of so many genotypes that the controller draws: "genotype" and "reward"."""
         genotypes = [self._space.decode(one) for one in self._method.ask(count)]
-        genotypes = list({as_text(one): one for one in genotypes}.values())
+        genotypes = list({loop.as_text(one): one for one in genotypes}.values())
         rewards = self.rank(genotypes)
         best = int(np.argmax(rewards))
         return {"genotype": genotypes[best], "reward": rewards[best]}

@@ -16,6 +16,7 @@ import pathlib
 import time
 import uuid
 
+import yaml
 from etils import epath
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
@@ -107,8 +108,13 @@ def write_state(folder: str, name: str, state: str, **more) -> None:
 
 def write_json(file: epath.Path, content: dict) -> None:
     """Writes a file so that a reader never sees half of it."""
+    write_bytes(file, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def write_bytes(file: epath.Path, content: bytes) -> None:
+    """As `write_json`."""
     new = file.parent / f".{file.name}-{uuid.uuid4().hex}"
-    new.write_text(json.dumps(content, indent=1) + "\n")
+    new.write_bytes(content)
     new.replace(file)
 
 
@@ -124,6 +130,30 @@ def last_lines(folder: str, name: str, number: int = 5) -> str:
 def reach_buckets() -> None:
     """Lets a command, and those that it starts, reach buckets through fsspec, even beside TensorFlow."""
     os.environ.setdefault("EPATH_USE_TF", "false")
+
+
+def relative(config: str) -> str:
+    """Returns a config's path, within this project if it can be: other machines have another root."""
+    file = pathlib.Path(config).absolute()
+    return str(file.relative_to(PROJECT) if file.is_relative_to(PROJECT) else file)
+
+
+def engine_settings(file: str | None) -> dict:
+    """Returns the settings of an engine, none where no file is given; see sweeps/engines/.
+
+    Raises:
+      FileNotFoundError: it does not exist.
+      ValueError: it is no YAML, or has no settings.
+    """
+    if file is None:
+        return {}
+    try:
+        settings = yaml.safe_load(pathlib.Path(file).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"--engine={file} is no YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"--engine={file} has no settings; see sweeps/engines/")
+    return settings
 
 
 def is_local(folder: str) -> bool:

@@ -11,7 +11,11 @@ from tqdm import tqdm
 
 def read_lines(workdir) -> list[dict]:
     """Returns what WORKDIR/metrics.jsonl holds; a line that a kill cut short is left out."""
-    path = epath.Path(workdir).expanduser() / "metrics.jsonl"
+    return read_jsonl(epath.Path(workdir).expanduser() / "metrics.jsonl")
+
+
+def read_jsonl(path) -> list[dict]:
+    """Returns the objects of a file with one a line, none where there is no file; as `read_lines`."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("}\n")]
 
@@ -34,7 +38,7 @@ def check_same_config(lines: list[dict], config: dict, may_differ: set[str]) -> 
     configs = [header["config"] for header in headers if "config" in header]
     if not configs:
         return []
-    before, now = _flatten(configs[-1]), _flatten(json.loads(json.dumps(config)))
+    before, now = flatten(configs[-1]), flatten(json.loads(json.dumps(config)))
     differing = {
         name: f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in sorted(before.keys() | now.keys())
@@ -49,11 +53,12 @@ def check_same_config(lines: list[dict], config: dict, may_differ: set[str]) -> 
     return list(differing.values())
 
 
-def _flatten(tree: dict, prefix: str = "") -> dict:
+def flatten(tree: dict, prefix: str = "") -> dict:
+    """Returns {"model.depth": 56} of nested fields."""
     flat = {}
     for name, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
     return flat

@@ -40,8 +40,14 @@ def create(model, optimizer, input_shape: tuple[int, int, int], seed: int, mesh)
             opt_state=optimizer.init(params),
         )
 
-    # It runs once, so on the CPU compiling less well takes less time in all; the bits are the same.
-    fast = {"xla_backend_optimization_level": "1"} if jax.default_backend() == "cpu" else None
     key = jax.random.key(seed)
     shardings = sharding.of_state(mesh, jax.eval_shape(init, key))
-    return jax.jit(init, out_shardings=shardings, compiler_options=fast)(key)
+    return jax.jit(init, out_shardings=shardings, compiler_options=quick_compilation())(key)
+
+
+def quick_compilation() -> dict | None:
+    """Returns options of `jax.jit` for what runs once, such as the making of weights.
+
+    On the CPU compiling less well takes less time in all; the bits are the same.
+    """
+    return {"xla_backend_optimization_level": "1"} if jax.default_backend() == "cpu" else None

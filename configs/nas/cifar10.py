@@ -8,8 +8,6 @@ Children see 4,800 images, 150 steps of 32; ENAS's operations and four nodes. No
 configs/nas/cifar10.py:resnet is the ResNet-8 that the cells are compared with.
 """
 
-from ml_collections import ConfigDict
-
 from configs import common
 from configs.nas import common as nas
 
@@ -29,34 +27,12 @@ def get_config(network="nasnet"):
     config.optimizer.nesterov = True
     config.optimizer.warmup_epochs = 0.1
     config.optimizer.weight_decay = 5e-4
-
-    if network == "nasnet":
-        config.model = common.nasnet(num_classes=10)
-        config.model.update(nas.SMALL_CELLS)
-        config.model.filters = config.model.stem_filters = 16
-    elif network == "resnet":
-        config.model = common.resnet(depth=8, num_classes=10)
-        config.model.layout = "cifar"
-        config.model.shortcut = "A"
-    else:
-        raise ValueError(f"configs/nas/cifar10.py:{network}: choose nasnet or resnet")
+    nas.network(config, network, "configs/nas/cifar10.py")
 
     config.nas = nas.get_config()
     config.nas.validation = 10
     config.nas.space.nodes = 4
-    config.nas.proxy = ConfigDict(
-        {
-            "batch_size": 32,
-            "total_steps": 150,
-            "optimizer": {
-                "schedule": "constant",
-                "warmup_epochs": 0.0,
-                "weight_decay": 0.0,
-                "learning_rate": 0.4,
-            },
-            "model": {"filters": 8, "stem_filters": 8},
-        }
-    )
+    config.nas.proxy = nas.short_training(batch_size=32, total_steps=150, learning_rate=0.4)
     config.nas.evolution.population = 25
     config.nas.evolution.sample = 8
     config.nas.sharing.seeds = 2

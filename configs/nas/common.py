@@ -2,15 +2,57 @@
 
 from ml_collections import ConfigDict
 
-# models/nasnet.py as its search networks are: nothing but cells, so that all of them fit one compiled program.
-SMALL_CELLS = {
-    "layout": "cifar",
-    "cells": 1,
-    "aux_head": False,
-    "dropout": 0.0,
-    "epsilon": 1e-5,
-    "bn_momentum": 0.9,
-}
+from configs import common
+
+
+def network(config: ConfigDict, name: str, path: str) -> None:
+    """Sets config.model to cells of which a search compiles all at once, or to the ResNet-8 beside them.
+
+    Args:
+      config: of the images and the training.
+      name: "nasnet" or "resnet".
+      path: of the config file, for the message.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    if name == "nasnet":
+        config.model = common.nasnet(num_classes=10)
+        config.model.update(
+            {
+                "layout": "cifar",
+                "cells": 1,
+                "filters": 16,
+                "stem_filters": 16,
+                "aux_head": False,
+                "dropout": 0.0,
+                "epsilon": 1e-5,
+                "bn_momentum": 0.9,
+            }
+        )
+    elif name == "resnet":
+        config.model = common.resnet(depth=8, num_classes=10)
+        config.model.layout = "cifar"
+        config.model.shortcut = "A"
+    else:
+        raise ValueError(f"{path}:{name}: choose nasnet or resnet")
+
+
+def short_training(batch_size: int, total_steps: int, learning_rate: float) -> ConfigDict:
+    """Returns nas.proxy for such cells: the learning rate is constant, so that weights can be shared, too."""
+    return ConfigDict(
+        {
+            "batch_size": batch_size,
+            "total_steps": total_steps,
+            "optimizer": {
+                "schedule": "constant",
+                "warmup_epochs": 0.0,
+                "weight_decay": 0.0,
+                "learning_rate": learning_rate,
+            },
+            "model": {"filters": 8, "stem_filters": 8},
+        }
+    )
 
 
 def get_config() -> ConfigDict:

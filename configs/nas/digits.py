@@ -7,39 +7,20 @@ The first searches, and reports. The second trains one cell, as the search does 
 configs/nas/digits.py:resnet is a network made by hand.
 """
 
-from ml_collections import ConfigDict
-
-from configs import common, digits
+from configs import digits
 from configs.nas import common as nas
 
 
 def get_config(network="nasnet"):
     config = digits.get_config()
-    if network == "nasnet":
-        config.model = common.nasnet(num_classes=10)
-        config.model.update(nas.SMALL_CELLS)
-        config.model.filters = config.model.stem_filters = 16
-    elif network != "resnet":
-        raise ValueError(f"configs/nas/digits.py:{network}: choose nasnet or resnet")
+    nas.network(config, network, "configs/nas/digits.py")
 
     config.nas = nas.get_config()
     config.nas.asks = 30
     config.nas.batch = 5
     config.nas.objective.cost = ""  # counting would take longer than the training
     config.nas.space.nodes = 4
-    config.nas.proxy = ConfigDict(
-        {
-            "batch_size": 16,
-            "total_steps": 80,
-            "optimizer": {
-                "schedule": "constant",
-                "warmup_epochs": 0.0,
-                "weight_decay": 0.0,
-                "learning_rate": 0.4,
-            },
-            "model": {"filters": 8, "stem_filters": 8},
-        }
-    )
+    config.nas.proxy = nas.short_training(batch_size=16, total_steps=80, learning_rate=0.4)
     config.nas.evolution.population = 20
     config.nas.evolution.sample = 5
     config.nas.sharing.seeds = 2
