@@ -55,6 +55,7 @@ def launch(folder: str, names: list[str], parallel: int, settings: dict) -> list
       names: of the runs.
       parallel: so many at a time; 0: as many as there is room for.
       settings: of each job, in submitit's names, for example {"nodes": 2, "slurm_partition": "gpu"}.
+        A job lasts an hour, after which its run is saved and queued again, unless "timeout_min" is another.
 
     Raises:
       ValueError: settings that submitit does not know, or Slurm refuses.
@@ -67,7 +68,7 @@ def launch(folder: str, names: list[str], parallel: int, settings: dict) -> list
         executor.update_parameters(
             name=pathlib.Path(folder).name,
             slurm_array_parallelism=parallel or len(names),
-            **settings,
+            **({"timeout_min": 60} | settings),  # submitit's own 5 hardly start a run
         )
         with executor.batch():
             jobs = [executor.submit(Task(folder, name)) for name in names]

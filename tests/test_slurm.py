@@ -1,5 +1,6 @@
 """A sweep on a real Slurm cluster of one node, and one run of several processes under srun."""
 
+import pathlib
 import subprocess
 import time
 
@@ -91,6 +92,7 @@ def test_a_sweep_runs_as_an_array_and_a_failing_run_does_not_stop_the_others(clu
     assert "submitted 4 jobs" in launch(runs, steps=20, every=10)
     jobs = [job["id"].split("_") for job in sweep_folder.read(folder)["jobs"].values()]
     assert len({array for array, _ in jobs}) == 1 and len({task for _, task in jobs}) == 4
+    assert "#SBATCH --time=60" in next((pathlib.Path(folder) / "slurm").glob("*.sh")).read_text()
     # What is queued or running is not launched twice.
     assert {one.state for one in watch.look(folder)} <= {"queued", "running"}
 
