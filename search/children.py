@@ -156,7 +156,8 @@ def _share(folder: pathlib.Path, seed: int, ranked: list[dict]) -> int:
     space = spaces.make(**nas.space)
     method = methods.make(nas.sharing.method, space, seed, **nas[nas.sharing.method])
     searched = sharing.Sharing(folder, space, method, _proxy, seed)
-    searched.run(nas.sharing.rounds, nas.sharing.steps, nas.sharing.batches, nas.batch)
+    shared = nas.sharing
+    searched.run(shared.rounds, shared.steps, shared.clip_norm, shared.batches, nas.batch)
     found = searched.best(nas.sharing.final)
     found["seconds"] = sum(line["seconds"] for line in searched.rounds)
     found["shared"] = searched.rank([child["genotype"] for child in ranked])

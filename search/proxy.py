@@ -83,9 +83,13 @@ class Proxy:
         """Returns the genotype as the supernet takes it."""
         return jnp.asarray(supernet.terms(genotype, self.operations))
 
-    def step(self, state: TrainState, batch, terms, seed: int):
-        """Takes a training step of one cell; returns (state, loss), and donates the old state."""
-        return self._step(state, batch, terms, jax.random.key(seed))
+    def step(self, state: TrainState, batch, terms, seed: int, clip_norm: float = math.inf):
+        """Takes a training step of one cell, with a gradient of at most so large a norm.
+
+        Returns:
+          (state, loss); the old state is donated.
+        """
+        return self._step(state, batch, terms, jax.random.key(seed), clip_norm)
 
     def accuracy(
         self, state: TrainState, terms, batch_statistics: bool = False, batch=None
@@ -121,7 +125,7 @@ class Proxy:
         step = jnp.zeros((), jnp.int32)
         return TrainState(step, variables["params"], variables["batch_stats"], opt_state)
 
-    def _train_step(self, state: TrainState, batch, terms, key):
+    def _train_step(self, state: TrainState, batch, terms, key, clip_norm):
         preprocess = data.make_preprocess(self.config.input, train=True)
         images = preprocess(jax.random.fold_in(key, state.step), batch["image"])
 
@@ -134,6 +138,7 @@ class Proxy:
             return losses.mean(), updates["batch_stats"]
 
         (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        grads, _ = optax.clip_by_global_norm(clip_norm).update(grads, optax.EmptyState())
         updates, opt_state = self._tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, batch_stats, opt_state), loss

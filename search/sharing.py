@@ -44,12 +44,13 @@ class Sharing:
             self.rounds = []
         loop.rewrite(folder / "rounds.jsonl", self.rounds)
 
-    def run(self, rounds: int, steps: int, batches: int, batch: int):
+    def run(self, rounds: int, steps: int, clip_norm: float, batches: int, batch: int):
         """Goes through so many rounds.
 
         Args:
           rounds: in all, with those of before.
           steps: of the shared weights in a round, each with a cell of its own.
+          clip_norm: of the gradient in these steps, at most.
           batches: of the controller in a round; the reward is the accuracy on a batch of validation images.
           batch: genotypes of each.
         """
@@ -62,7 +63,7 @@ class Sharing:
             cells, asked = drawn[:steps], drawn[steps:]
             for cell, one in zip(cells, images, strict=False):
                 terms = proxy.terms(self._space.decode(cell))
-                self._weights, _ = proxy.step(self._weights, one, terms, self._seed)
+                self._weights, _ = proxy.step(self._weights, one, terms, self._seed, clip_norm)
             rewards = []
             for i in range(batches):
                 asked = self._method.ask(batch) if i else asked

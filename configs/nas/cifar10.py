@@ -36,5 +36,6 @@ def get_config(network="nasnet"):
     config.nas.evolution.population = 25
     config.nas.evolution.sample = 8
     config.nas.sharing.seeds = 2
+    config.nas.sharing.steps = 500
     config.nas.final.parameters = 78_000  # of ResNet-8
     return config
