@@ -83,13 +83,13 @@ class Proxy:
         """Returns the genotype as the supernet takes it."""
         return jnp.asarray(supernet.terms(genotype, self.operations))
 
-    def step(self, state: TrainState, batch, terms, seed: int, clip_norm: float = math.inf):
-        """Takes a training step of one cell, with a gradient of at most so large a norm.
+    def step(self, state: TrainState, batch, terms, seed: int, clip_norm: float = 0.0):
+        """Takes a training step of one cell, with a gradient of at most so large a norm; 0: of any.
 
         Returns:
           (state, loss); the old state is donated.
         """
-        return self._step(state, batch, terms, jax.random.key(seed), clip_norm)
+        return self._step(state, batch, terms, jax.random.key(seed), clip_norm or math.inf)
 
     def accuracy(
         self, state: TrainState, terms, batch_statistics: bool = False, batch=None

@@ -50,7 +50,7 @@ class Sharing:
         Args:
           rounds: in all, with those of before.
           steps: of the shared weights in a round, each with a cell of its own.
-          clip_norm: of the gradient in these steps, at most.
+          clip_norm: of the gradient in these steps, at most; 0: any.
           batches: of the controller in a round; the reward is the accuracy on a batch of validation images.
           batch: genotypes of each.
         """

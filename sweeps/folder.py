@@ -107,12 +107,12 @@ def write_state(folder: str, name: str, state: str, **more) -> None:
 
 
 def write_json(file: epath.Path, content: dict) -> None:
-    """Writes a file so that a reader never sees half of it."""
+    """Writes a file as `write_bytes` does."""
     write_bytes(file, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def write_bytes(file: epath.Path, content: bytes) -> None:
-    """As `write_json`."""
+    """Writes a file so that a reader never sees half of it."""
     new = file.parent / f".{file.name}-{uuid.uuid4().hex}"
     new.write_bytes(content)
     new.replace(file)
