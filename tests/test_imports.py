@@ -29,7 +29,7 @@ MAY_IMPORT = {
     },
     "training": {
         "jax", "flax", "optax", "orbax", "numpy", "training",
-        "absl", "ml_collections", "etils", "tqdm", "tensorboardX",
+        "absl", "ml_collections", "etils", "tqdm", "tensorboardX", "data.messages",
     },
     "analysis": {
         "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "etils",

@@ -15,6 +15,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
+from data.messages import plain
 from training import sharding
 
 DEFAULT_CONFIG = "configs/digits.py"
@@ -160,7 +161,7 @@ def explain(error: Exception) -> str | None:
 
     An error that this project raises itself is for the user, as are those of files and devices.
     """
-    text = " ".join(str(error).split())
+    text = plain(error)
     if "No space left on device" in text:
         return f"the disk is full: {text}. Free some space and run the same command: it resumes"
     if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
