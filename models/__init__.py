@@ -11,6 +11,7 @@ import pkgutil
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from models import layers
 
@@ -84,8 +85,8 @@ def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
     Args:
       name: LIBRARY/MODEL, for example "torchvision/resnet50", "timm/nasnetalarge" or
         "akamaster/resnet20".
-      state_dict: maps PyTorch's names to NumPy arrays; a prefix "module." is dropped.
-        `models.torch_files.read` reads one from a file.
+      state_dict: maps PyTorch's names to NumPy arrays; prefixes such as "module." are dropped, see
+        `torch_weights.canonical`. `models.torch_files.read` reads one from a file.
 
     Raises:
       ValueError: the network is unknown, or a tensor is missing, left over or of another shape.
@@ -93,12 +94,12 @@ def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
     from models import torch_weights
 
     ours, fields, pairs = torch_weights.describe(name)
-    tensors = {torch_weights.canonical(n): t for n, t in state_dict.items()}
+    tensors = torch_weights.canonical(pairs, state_dict)
     if ours == "googlenet" and not any(n.startswith("aux") for n in tensors):
         fields["aux_heads"] = False
         pairs = [pair for pair in pairs if not pair[0].startswith("aux")]
     classifier = f"{pairs[-1][0]}.weight"
-    if classifier not in tensors:
+    if not np.shape(tensors.get(classifier)):
         raise ValueError(f"the weights do not fit the network; missing: {classifier}")
     module = create(ours, num_classes=tensors[classifier].shape[0], **fields)
     size = 32 if fields.get("layout") == "cifar" else 224

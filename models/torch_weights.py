@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from models import densenet, googlenet, mobilenet, resnet, resnext, shufflenet_v2, vgg
+from models.torch_files import short
 
 KNOWN = (
     "torchvision/alexnet, vgg11 to vgg19 and vgg11_bn to vgg19_bn, googlenet, resnet18 to resnet152, "
@@ -47,7 +48,8 @@ def convert(layers, tensors: dict[str, np.ndarray], variables) -> dict:
     Raises:
       ValueError: a tensor is missing, left over or of another shape; the message names it.
     """
-    unused = {name for name in tensors if not name.endswith("num_batches_tracked")}
+    counters = ("num_batches_tracked", "n_averaged")  # the latter of an averaged model
+    unused = {name for name in tensors if not name.endswith(counters)}
     converted = {"params": {}, "batch_stats": {}}
     missing, wrong = [], []
     for prefix, path, side in layers:
@@ -72,7 +74,7 @@ def convert(layers, tensors: dict[str, np.ndarray], variables) -> dict:
                 target = target.setdefault(part, {})
             target[leaf] = tensor.astype(np.float32)
     problems = [
-        f"{what}: {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+        f"{what}: {', '.join(map(short, names[:5]))}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
         for what, names in (
             ("missing", missing),
             ("left over", sorted(unused)),
@@ -95,10 +97,39 @@ def torch_names(layers, variables) -> dict[str, tuple[int, ...]]:
     }
 
 
-def canonical(name: str) -> str:
-    """Drops the prefix of DataParallel, and spells DenseNet's layers as its current code does."""
-    name = name.removeprefix("module.")
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
+def canonical(layers, state_dict) -> dict:
+    """Returns a state dict under the names of `describe`.
+
+    What wrappers (DataParallel, torch.compile, FSDP) put into a name is dropped wherever it stands, and
+    DenseNet's layers are spelled as its current code does. Where the whole network lies under a name, as
+    Lightning's "model.fc.weight", that is dropped, too, and so are the tensors outside (metrics).
+
+    Raises:
+      ValueError: two tensors get one name, or there are several networks.
+    """
+    names = {}
+    for name in state_dict:
+        parts = (part for part in name.split(".") if part not in _WRAPPERS)
+        new = re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", ".".join(parts))
+        if names.setdefault(new, name) != name:
+            raise ValueError(f"two weights are one: {short(names[new])} and {short(name)}")
+
+    classifier = f"{layers[-1][0]}.weight"
+    roots = [new.removesuffix(classifier) for new in names if f".{new}".endswith(f".{classifier}")]
+    if "" in roots or not roots:
+        root = ""
+    elif len(roots) == 1:
+        root = roots[0]
+    else:
+        raise ValueError(
+            f"the weights are those of several networks: {', '.join(map(short, roots[:5]))}; "
+            "keep the tensors of one"
+        )
+    return {
+        new.removeprefix(root): state_dict[name]
+        for new, name in names.items()
+        if new.startswith(root)
+    }
 
 
 def torch_shapes(shape: tuple[int, ...], side: int) -> list[tuple[int, ...]]:
@@ -112,6 +143,14 @@ def torch_shapes(shape: tuple[int, ...], side: int) -> list[tuple[int, ...]]:
     return [shape]
 
 
+# Names of the modules that wrap another: DataParallel, torch.compile, checkpointing, FSDP, Fabric.
+_WRAPPERS = {
+    "module",
+    "_orig_mod",
+    "_checkpoint_wrapped_module",
+    "_fsdp_wrapped_module",
+    "_forward_module",
+}
 _TENSORS = (  # collection, leaf in Flax, suffix in PyTorch
     ("params", "kernel", "weight"),
     ("params", "scale", "weight"),

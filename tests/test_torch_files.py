@@ -5,13 +5,20 @@ The files are written here by hand.
 
 import argparse
 import collections
+import datetime
+import decimal
+import fractions
 import io
 import json
+import os
 import pathlib
 import pickle
+import random
 import shlex
 import struct
 import subprocess
+import sys
+import uuid
 import zipfile
 from typing import NamedTuple
 
@@ -61,8 +68,8 @@ class Storage:
 class Pickler(pickle._Pickler):
     """Writes globals unseen and storages beside the pickle, as PyTorch does."""
 
-    def __init__(self, file, form):
-        super().__init__(file, 2)
+    def __init__(self, file, form, protocol):
+        super().__init__(file, protocol)
         self.storages, self.end = [], (None,) if form == "stream" else ()
 
     def persistent_id(self, obj):
@@ -84,9 +91,9 @@ class Pickler(pickle._Pickler):
             super().save(obj, **options)
 
 
-def write(path, obj, form, byteorder="little"):
+def write(path, obj, form, byteorder="little", protocol=2):
     content = io.BytesIO()
-    pickler = Pickler(content, form)
+    pickler = Pickler(content, form, protocol)
     pickler.dump(obj)
     if form == "zip":
         with zipfile.ZipFile(path, "w") as archive:
@@ -210,6 +217,56 @@ def test_a_state_dict_is_found_in_a_checkpoint(form, path, name):
     assert list(torch_files.read(path)) == ["weight"]
 
 
+def test_the_state_dict_is_found_where_it_has_tensors(form, path):
+    nested = {"model": {"depth": 20}, "net": {"state_dict": state_dict(weight=whole(np.ones(3)))}}
+    write(path, nested, form)
+    assert list(torch_files.read(path)) == ["weight"]
+
+
+BYSTANDERS = [
+    np.arange(3.0),
+    np.array(["a", "b"]),
+    np.float32(1),
+    np.random.RandomState(0).get_state(),
+    np.random.default_rng(0),
+    random.getstate(),
+    pathlib.Path("out"),
+    pathlib.PurePosixPath("out"),
+    datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC),
+    datetime.timedelta(1),
+    decimal.Decimal("0.1"),
+    fractions.Fraction(1, 3),
+    uuid.UUID(int=7),
+    argparse.Namespace(output=pathlib.Path("out"), lr=1e-3),
+    collections.defaultdict(list, a=[1]),
+    collections.Counter("abc"),
+    collections.deque([1, 2]),
+    {(1, 2): {3}, None: frozenset([4]), 5.0: 6j, 2**200: b"bytes" * 1000, "long" * 1000: slice(3)},
+    bytearray(b"abc"),
+    Call(Global("torch", "Size"), ((1, 2),)),
+    Call(Global("torch", "device"), ("cuda", 0)),
+    Call(Global("torch.torch_version", "TorchVersion"), ("2.9",)),
+    Call(Global("omegaconf.dictconfig", "DictConfig"), ()),
+    Call(Global("pytorch_lightning.utilities.parsing", "AttributeDict"), ()),
+]
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_harmless_values_beside_the_weights_are_passed_over(form, path, protocol):
+    weights = state_dict(weight=whole(np.ones(3)))
+    for value in BYSTANDERS:
+        write(path, {"value": value, "state_dict": weights}, form, protocol=protocol)
+        assert list(torch_files.read(path)) == ["weight"], value
+
+
+def test_nothing_of_a_file_is_built(form, path, monkeypatch):
+    """Not even of a class that is known as harmless: it may be another one here."""
+    monkeypatch.setattr(argparse, "Namespace", None)
+    harmless = Call(Global("argparse", "Namespace"), ("unknown argument",))
+    write(path, state_dict(a=whole(np.ones(3)), b=harmless), form)
+    assert list(torch_files.read(path)) == ["a"]
+
+
 def test_nothing_of_a_file_is_run(form, path, tmp_path):
     marker = tmp_path / "was run"
     bad = Call(Global("os", "system"), (f"touch '{marker}'",))
@@ -222,10 +279,37 @@ def test_nothing_of_a_file_is_run(form, path, tmp_path):
             return pathlib.Path.touch, (marker,)
 
     path.write_bytes(pickle.dumps(Plain()))
-    assert "pathlib.Path" in refusal(path)
+    assert "Path.touch" in refusal(path)  # Python 3.13 keeps it in pathlib._local
     path.write_bytes(b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.fromkeys\x93.")
     assert "fromkeys" in refusal(path)
     assert not marker.exists()
+
+
+def test_tied_tensors_are_one_array_and_small_expanded_ones_are_read(form, path):
+    weight = Storage(np.arange(1000, dtype=np.uint8))
+    names = {name: tensor(weight, 0, (1000,), (1,)) for name in ("a", "b", "c")}
+    expanded = tensor(Storage(np.ones(1)), 0, (8, 4), (0, 0))
+    write(path, state_dict(**names, ones=expanded), form)
+    found = torch_files.read(path)
+    assert found["a"] is found["b"] is found["c"]
+    np.testing.assert_array_equal(found["ones"], np.ones((8, 4)))
+
+
+@pytest.mark.parametrize("size, sizes", [(1, (2**40,)), (1, (2**40,) * 8), (100, (100, 100))])
+def test_tensors_of_more_elements_than_the_file_has_bytes_are_refused(form, path, size, sizes):
+    expanded = tensor(Storage(np.ones(size)), 0, sizes, (0,) * len(sizes))
+    write(path, state_dict(a=whole(np.ones(3)), b=expanded), form)
+    assert "save them contiguous" in refusal(path)
+
+
+def test_a_storage_has_one_type(form, path):
+    class Two(Storage):
+        def __eq__(self, other):  # the same key
+            return True
+
+    two = {kind: tensor(Two(np.ones(6), kind), 0, (6,), (1,)) for kind in KINDS.values()}
+    write(path, state_dict(**two), form)
+    assert "a storage of an unknown kind" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +319,8 @@ def test_nothing_of_a_file_is_run(form, path, tmp_path):
         (5, (2, 3), (3, 1)),
         (10, (), ()),
         (0, (2, 2), (2**62, 2**62)),
+        (0, (1,) * 9, (1,) * 9),
+        (2**63, (0,), (1,)),
         (9, (5,), (-1,)),
         (-1, (5,), (1,)),
         (0, (-2, -2), (1, 1)),
@@ -304,7 +390,7 @@ def test_a_damaged_file_is_refused_or_read_but_never_a_surprise(form, path):
         (b"<!DOCTYPE html>", "neither"),
         (b"version https://git-lfs.github.com/spec/v1\n", "neither"),
         (pickle.dumps({"a": 1}), "not a PyTorch checkpoint"),
-        (b"\x80\x02]r\xff\xff\xff\x7f.", "more values than it has"),  # 16 GiB of memory
+        (b"\x80\x02]r\xff\xff\xff\x7f.", "not a PyTorch checkpoint"),  # of 16 GiB for pickle
         (b"PK\x03\x04" + bytes(40), "damaged"),
     ],
 )
@@ -317,7 +403,8 @@ def test_another_file_is_refused(path, content, message):
     "obj, message",
     [
         ([1, 2], "a list"),
-        ({}, "an empty dictionary"),
+        ({}, "a dictionary without names"),
+        ({1: 2}, "a dictionary without names"),
         ({"epoch": 3, "weights": {}}, "only epoch, weights"),
         ({"state_dict": {"a": 1}}, "only a"),
     ],
@@ -356,6 +443,38 @@ def test_safetensors_are_read(path):
     np.testing.assert_array_equal(found["a"], [1, 2])
     np.testing.assert_array_equal(found["b"], [[1], [-3]])
     assert found["b"].dtype == np.float32
+
+
+def test_a_header_with_one_name_twice_is_refused(path):
+    safetensors_file(path)
+    content = path.read_bytes().replace(b'"b"', b'"a"')
+    path.write_bytes(content)
+    assert "two entries of one name" in refusal(path)
+
+
+def test_messages_are_short_and_plain(form, path):
+    odd = "\x1b[2J\n" + "k" * 900
+    for obj in ({odd: 1}, {"a": Call(Global("os\x1b[2J", "x" * 10_000), ())}):
+        write(path, obj, form)
+        with pytest.raises(ValueError) as caught:
+            torch_files.read(path)
+        assert str(caught.value).isprintable() and len(str(caught.value)) < 600
+        assert r"\x1b[2J" in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's here")
+def test_no_hostile_file_hangs_crashes_swells_or_is_read_wrongly():
+    done = subprocess.run(**command("tests/hostile.py", env={"OPENBLAS_NUM_THREADS": "1"}))
+    last = done.stdout.splitlines()[-1]
+    assert done.returncode >= 0 and done.stderr == "", (last, done.stderr)
+    said = [line for line in done.stdout.splitlines() if '["re' not in line]
+    assert not said, said[:5]
+    assert done.stdout.count('["refused') > 600 and done.stdout.count('["read') > 100
+
+
+def test_a_pipe_is_refused_and_not_waited_for(path):
+    os.mkfifo(path)
+    assert "is no file" in refusal(path)
 
 
 def test_a_file_that_is_not_there_is_named(path):

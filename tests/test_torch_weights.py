@@ -81,6 +81,67 @@ def test_googlenet_comes_without_auxiliary_heads_where_the_weights_have_none():
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 6_624_904
 
 
+NAMES = ("conv1.weight", "layer1.0.conv1.weight", "linear.weight")
+_, _, LAYERS = torch_weights.describe("akamaster/resnet20")
+
+
+def canonical(names):
+    """Returns which of `names` gets which name."""
+    return torch_weights.canonical(LAYERS, {name: name for name in names})
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "module.",
+        "_orig_mod.",
+        "module._orig_mod.",
+        "_orig_mod.module.module.",
+        "model.",
+        "net.",
+        "model._orig_mod.",
+        "_forward_module.model.module.",
+        "_fsdp_wrapped_module._checkpoint_wrapped_module.",
+        "algorithm.model.backbone.",
+    ],
+)
+def test_what_wrappers_put_before_all_names_is_dropped(prefix):
+    assert canonical(prefix + name for name in NAMES) == {name: prefix + name for name in NAMES}
+
+
+def test_a_wrapper_is_dropped_within_names():
+    given = [
+        "module.conv1.weight",
+        "layer1.module.0._orig_mod.conv1.weight",
+        "linear.module.weight",
+    ]
+    assert canonical(given) == dict(zip(NAMES, given, strict=True))
+
+
+def test_what_lies_beside_a_network_is_left_out_but_not_what_lies_in_it():
+    beside, within = "acc.correct", "conv9.weight"
+    assert list(canonical([*(f"net.{n}" for n in NAMES), f"net.{within}", beside])) == [
+        *NAMES,
+        within,
+    ]
+    assert list(canonical([*NAMES, beside])) == [*NAMES, beside]
+
+
+def test_a_name_of_the_network_itself_is_no_prefix():
+    layers = [("model.conv1", "Conv_0", 1), ("linear", "Dense_0", 1)]
+    state = {"model.conv1.weight": 1, "linear.weight": 2}
+    assert torch_weights.canonical(layers, state) == state
+
+
+def test_weights_of_several_networks_are_refused():
+    both = [prefix + name for prefix in ("encoder_q.", "encoder_k.") for name in NAMES]
+    with pytest.raises(ValueError, match=r"several networks: encoder_q\., encoder_k\."):
+        canonical(both)
+    with pytest.raises(ValueError, match=r"two weights are one: linear.weight and module.linear"):
+        canonical([*NAMES, "module.linear.weight"])
+
+
 def test_old_names_of_densenet_are_understood():
     state = weights("torchvision/densenet121")
     old = {k.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): v for k, v in state.items()}
@@ -107,12 +168,17 @@ def test_a_tensor_that_is_missing_left_over_or_of_another_shape_is_named(resnet1
         load(without)
     with pytest.raises(ValueError, match="missing: fc.weight"):
         load({k: v for k, v in resnet18.items() if k != "fc.weight"})
+    with pytest.raises(ValueError, match="missing: fc.weight"):
+        load(resnet18 | {"fc.weight": np.array(7)})
     with pytest.raises(ValueError, match="left over: layer5.0.conv1.weight"):
         load(resnet18 | {"layer5.0.conv1.weight": np.zeros(3)})
     wrong = resnet18 | {"conv1.weight": np.zeros((64, 1, 7, 7))}
     with pytest.raises(ValueError, match=r"conv1.weight is \(64, 1, 7, 7\), not \(64, 3, 7, 7\)"):
         load(wrong)
-    load(resnet18 | {"bn1.num_batches_tracked": np.array(7)})
+    with pytest.raises(ValueError) as caught:
+        load(resnet18 | {"\x1b[2J" + "k" * 10_000: np.zeros(3)})
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+    load(resnet18 | {"bn1.num_batches_tracked": np.array(7), "n_averaged": np.array(7)})
 
 
 @pytest.mark.parametrize(
