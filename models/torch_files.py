@@ -226,7 +226,7 @@ class _Machine:
                     stack.append(self.storage(stack.pop()))
                 case name if argument is None or name in _NEVER_WRITTEN:
                     raise _UnreadableError(f"is damaged: its pickle asks for {name}")
-                case _:  # a number, text or bytes; of the long ones, none is a name or a count
+                case _:  # a number, text or bytes; no long one is a name, a key or a count
                     long = isinstance(argument, str | bytes) and len(argument) > 1000
                     long = long or isinstance(argument, int) and argument.bit_length() > 128
                     stack.append(_VALUE if long else argument)

@@ -143,14 +143,8 @@ def torch_shapes(shape: tuple[int, ...], side: int) -> list[tuple[int, ...]]:
     return [shape]
 
 
-# Names of the modules that wrap another: DataParallel, torch.compile, checkpointing, FSDP, Fabric.
-_WRAPPERS = {
-    "module",
-    "_orig_mod",
-    "_checkpoint_wrapped_module",
-    "_fsdp_wrapped_module",
-    "_forward_module",
-}
+# Names of the modules that wrap another: DataParallel, torch.compile, checkpointing, FSDP.
+_WRAPPERS = {"module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
 _TENSORS = (  # collection, leaf in Flax, suffix in PyTorch
     ("params", "kernel", "weight"),
     ("params", "scale", "weight"),

@@ -206,9 +206,18 @@ def pickles():
     identity = text("storage"), b"ctorch\nFloatStorage\n", text("0"), text("cpu"), number(6)
     identity = several(*identity, b"N" * MANY) + PUT
     yield "an identity copied again and again", identity + (GET + b"Q0") * MANY
+    function = b"ctorch._tensor\n_rebuild_from_type_v2\n"
+    call_in_call = several(b"cdatetime\ndate\n", b"N", b")", b"N")
+    for _ in range(300):
+        call_in_call = several(function, b"N", call_in_call, b"N")
+    yield "a call in calls again and again", call_in_call + PUT + (function + GET + b"R0") * MANY
     shape = b"(" + b"K\1" * MANY + b"t" + PUT
     yield "a shape checked again and again", shape + tensor(shape=GET, strides=GET) * 10_000
     yield "strides of one hash", state(*of_one_hash(10_000))
+    stored = storage(text("x" * 100_000)) + PUT + b"0"
+    tensors = (tensor(GET, number(i), several(b"K\0")) for i in range(5000))
+    items = (text(f"{i:x}") + value for i, value in enumerate(tensors))
+    yield "a long key of many tensors", stored + state(*items)
     large, none = several(number(2**40)), several(number(0))
     yield "an expanded tensor", state(text("v"), tensor(shape=large, strides=none))
     large, none = several(*[number(2**40)] * 8), several(*[number(0)] * 8)
@@ -249,7 +258,7 @@ def of_one_hash(count: int):
 
 def archives():
     """Yields zip archives whose directory lies."""
-    yield "records in each other", overlapping(100, bytes(200_000))
+    yield "records in each other", overlapping(100, bytes(2_000_000))
     pickled = b"\x80\x02" + state() + b"."
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:

@@ -113,7 +113,7 @@ def test_what_wrappers_put_before_all_names_is_dropped(prefix):
 def test_a_wrapper_is_dropped_within_names():
     given = [
         "module.conv1.weight",
-        "layer1.module.0._orig_mod.conv1.weight",
+        "layer1._fsdp_wrapped_module.0._checkpoint_wrapped_module._orig_mod.conv1.weight",
         "linear.module.weight",
     ]
     assert canonical(given) == dict(zip(NAMES, given, strict=True))
