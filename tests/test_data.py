@@ -492,17 +492,6 @@ def open_folder(root, train=True):
     return data.open_source(input_config(source=f"folder:{root}"), train)
 
 
-def test_labels_agree_where_a_split_lacks_a_class(tmp_path):
-    write_images(tmp_path / "train" / "cat", "a.jpg")
-    write_images(tmp_path / "train" / "dog", "a.jpg")
-    write_images(tmp_path / "val" / "dog", "a.jpg")
-    write_images(tmp_path / "val" / "eel", "a.jpg")
-    train, val = open_folder(tmp_path), open_folder(tmp_path, train=False)
-    assert train.class_names == val.class_names == ["cat", "dog", "eel"]
-    assert [train[i][1] for i in range(len(train))] == [0, 1]
-    assert [val[i][1] for i in range(len(val))] == [1, 2]
-
-
 def test_folder_takes_image_files_of_either_case_and_no_others(tmp_path):
     names = ("a.JPEG", "b.jpg", "c.PNG", "d.png", "e.txt", "README")
     write_images(tmp_path / "train" / "cat", *names)
