@@ -590,6 +590,15 @@ def test_prepared_tfds_set_gives_its_encoded_images(tfds_root, name, split, numb
     assert examples == [(encode(noise(i)), i % 2) for i in numbers]
 
 
+def test_a_tfds_set_takes_the_classes_that_are_given(tfds_root):
+    config = input_config(source="tfds:tiny", data_dir=str(tfds_root))
+    source = data.open_source(config, True, ["dog", "cow", "cat"])
+    assert source.class_names == ["dog", "cow", "cat"]
+    assert [source[i][1] for i in range(3)] == [2, 0, 2]
+    with pytest.raises(ValueError, match="tiny.*cat not among the 2 classes.*dog, cow"):
+        data.open_source(config, True, ["dog", "cow"])
+
+
 def test_tfds_trains_from_the_environments_folder(tfds_root, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_root))
     config = input_config(source="tfds:tiny")

@@ -45,6 +45,7 @@ AFTER = {
     "a video": VIDEO,
     "another JPEG": encode(noise(20, 30)),
     "fill bytes": b"\xff" * 3000,
+    "markers of no image": b"\xff\x20\0\4ab" * 3 + b"\xff\xd9",
 }
 
 
@@ -57,7 +58,7 @@ def test_what_follows_a_jpegs_end_changes_nothing(jpeg, after):
     np.testing.assert_array_equal(*crops)
 
 
-@pytest.mark.parametrize("jpeg", [JPEG, RESTARTS], ids=["", "restarts"])
+@pytest.mark.parametrize("jpeg", [JPEG, PROGRESSIVE, RESTARTS], ids=["", "progressive", "restarts"])
 @pytest.mark.parametrize("after", ["nothing", *AFTER])
 def test_a_cut_jpeg_is_refused_whatever_follows(jpeg, after):
     for part in (0.5, 0.8):
