@@ -233,8 +233,8 @@ def check_classes(train_source, eval_source, num_classes: int) -> None:
     for source in (train_source, eval_source):
         if len(source.class_names) != num_classes:
             raise ValueError(
-                f"the data have {len(source.class_names)} classes, the network {num_classes}: "
-                f"set --config.model.num_classes={len(source.class_names)}"
+                f"the data have {len(source.class_names)} classes ({data.some(source.class_names)}), "
+                f"the network {num_classes}: set --config.model.num_classes={len(source.class_names)}"
             )
 
 

@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
     config.input.eval_split = "validation"
     config.input.image_size = 224
     config.input.resize = 256  # the shorter side before a centre crop
+    config.input.exif_orientation = False  # True: turn photographs, as torchvision does not
     config.input.crop = "random_resized"  # "scale_jitter", "pad" or "center"
     config.input.min_area = 0.08  # of a random resized crop
     config.input.scales = (256, 480)  # the shorter side under scale jitter

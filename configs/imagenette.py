@@ -21,6 +21,7 @@ def get_config():
     config.label_smoothing = 0.1
 
     config.input.source = "folder:imagenette2-160"
+    config.input.exif_orientation = True  # as your own photographs need it
     config.input.eval_split = "val"
     config.input.image_size = 96
     config.input.resize = 110

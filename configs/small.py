@@ -22,6 +22,7 @@ def get_config(name="resnet"):
     config.label_smoothing = 0.1
 
     config.input.source = "folder:imagenette2-160"
+    config.input.exif_orientation = True  # as your own photographs need it
     config.input.eval_split = "val"
     config.input.image_size = 32
     config.input.resize = 36

@@ -5,6 +5,7 @@ s * batch_size + j of an endless sequence that goes through the set in a new ord
 run resumes at any step without a saved iterator, and processes share the work without talking.
 """
 
+import dataclasses
 import functools
 import os
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data import decode
+from data.messages import tell
 from data.sources import InMemory
 
 RANDOM_CROPS = ("random_resized", "scale_jitter")  # cut out of the whole image, on the host
@@ -24,8 +26,20 @@ CROPS = (*RANDOM_CROPS, "pad", "center")
 
 
 def input_shape(config) -> tuple[int, int, int]:
-    """Returns (height, width, channels) of the images that a network sees."""
-    return config.image_size, config.image_size, len(config.mean)
+    """Returns (height, width, channels) of the images that a network sees: a channel for each mean.
+
+    Raises:
+      ValueError: there is not one mean and one std, for grey images, or three of each.
+    """
+    channels = len(config.mean)
+    if channels not in (1, 3) or len(config.std) != channels:
+        raise ValueError(
+            f"input.mean has {channels} values and input.std {len(config.std)}: "
+            "give each 1, for grey images, or 3, for colours"
+        )
+    if channels == 1 and config.pca_lighting:
+        raise ValueError("input.pca_lighting shifts colours: set it to 0 for grey images")
+    return config.image_size, config.image_size, channels
 
 
 def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
@@ -40,6 +54,9 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
 
     Returns:
       An iterator of {"image": uint8 [local_batch, H, W, C], "label": int32 [local_batch]}.
+
+    Raises:
+      ValueError: a mistake in the config; or, in a batch, too many images that cannot be read.
     """
     if config.crop not in CROPS:
         raise ValueError(f"input.crop {config.crop!r}: choose one of {', '.join(CROPS)}")
@@ -49,6 +66,7 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
             "choose pad or center, or in_memory=False"
         )
     source = _maybe_load(source, config)
+    shape, form = input_shape(config), image_form(config)
     local = batch_size // jax.process_count()
     first = jax.process_index() * local
     order = functools.lru_cache(maxsize=4)(
@@ -79,9 +97,9 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
         rng = np.random.default_rng([seed, position])
         i = index(position)
         while True:  # in place of a broken image comes the one after it
-            encoded, label = source[i]
             try:
-                image = train_image(encoded, rng, config)
+                encoded, label = source[i]
+                image = train_image(encoded, rng, config, form)
             except (ValueError, OSError) as error:
                 broken.add(source.describe(i), error)
                 i = (i + 1) % len(source)
@@ -89,7 +107,7 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
                 return image, label
 
     def batch(step: int):
-        images = np.empty((local, config.image_size, config.image_size, 3), np.uint8)
+        images = np.empty((local, *shape), np.uint8)
         labels = np.empty(local, np.int32)
         for i, position in enumerate(positions(step)):
             images[i], labels[i] = example(position)
@@ -98,8 +116,15 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
     return _read_ahead(batch, range(start_step, sys.maxsize), _threads(config))
 
 
-def train_image(encoded: bytes, rng: np.random.Generator, config) -> np.ndarray:
-    """Decodes an image, and cuts and resizes it to `config.image_size`, as `config.crop` says."""
+def train_image(encoded: bytes, rng: np.random.Generator, config, form: dict) -> np.ndarray:
+    """Decodes an image, and cuts and resizes it to `config.image_size`, as `config.crop` says.
+
+    Args:
+      encoded: the file.
+      rng: of the crop.
+      config: the `input` section of a config.
+      form: what `image_form` returned.
+    """
     size = config.image_size
 
     def draw_box(height: int, width: int):
@@ -108,8 +133,25 @@ def train_image(encoded: bytes, rng: np.random.Generator, config) -> np.ndarray:
         return decode.scale_jitter_box(rng, height, width, size, config.scales)
 
     if config.crop in RANDOM_CROPS:
-        return decode.decode_crop(encoded, draw_box, size)
-    return decode.center(decode.decode(encoded, exact=False), config.resize, size)
+        return decode.decode_crop(encoded, draw_box, size, **form)
+    image = decode.decode(encoded, exact=False, **form)
+    return decode.center(image, config.resize, size)
+
+
+def eval_image(encoded: bytes, size: int, config, form: dict) -> np.ndarray:
+    """Decodes an image exactly, resizes it, and cuts out its centre of `size` x `size`."""
+    return decode.center(decode.decode(encoded, exact=True, **form), config.resize, size)
+
+
+def image_form(config) -> dict:
+    """Returns how `decode` is to hand over images, once for all of them.
+
+    Runs from before EXIF's orientation was a field have none, and did not look at it.
+    """
+    return {
+        "channels": input_shape(config)[2],
+        "exif_orientation": config.get("exif_orientation", False),
+    }
 
 
 def make_eval(source, config, batch_size: int, crops: int = 1):
@@ -132,24 +174,21 @@ def make_eval(source, config, batch_size: int, crops: int = 1):
     if crops == 10 and config.resize <= config.image_size:
         raise ValueError("10 crops need an input.resize above input.image_size")
     size = config.image_size if crops == 1 else config.resize
+    form = image_form(config)
     source = _maybe_load(source, config, size)
     local = batch_size // jax.process_count()
     first = jax.process_index() * local
     broken = BrokenImages(config.max_broken_images, len(source))
 
     def example(i: int):
-        encoded, label = source[i]
-        if isinstance(encoded, np.ndarray):
-            return encoded, label, 1.0
         try:
-            return (
-                decode.center(decode.decode(encoded, exact=True), config.resize, size),
-                label,
-                1.0,
-            )
+            encoded, label = source[i]
+            if isinstance(encoded, np.ndarray):
+                return encoded, label, 1.0
+            return eval_image(encoded, size, config, form), label, 1.0
         except (ValueError, OSError) as error:
             broken.add(source.describe(i), error)
-            return np.zeros((size, size, 3), np.uint8), label, 0.0
+            return np.zeros((size, size, form["channels"]), np.uint8), 0, 0.0
 
     def batch(number: int):
         start = number * batch_size + first
@@ -195,13 +234,13 @@ def load(source, config, size: int | None = None) -> InMemory:
     """Decodes all of `source` into memory, resized and cropped in the centre to `size`."""
     if isinstance(source, InMemory):
         return source
+    size, form = size or config.image_size, image_form(config)
     broken = BrokenImages(config.max_broken_images, len(source))
 
     def example(i: int):
-        encoded, label = source[i]
         try:
-            image = decode.decode(encoded, exact=True)
-            return decode.center(image, config.resize, size or config.image_size), label
+            encoded, label = source[i]
+            return eval_image(encoded, size, config, form), label
         except (ValueError, OSError) as error:
             broken.add(source.describe(i), error)
 
@@ -220,6 +259,10 @@ def _maybe_load(source, config, size: int | None = None):
         )
     if config.in_memory and not isinstance(source, InMemory):
         source = load(source, config, size)
+    channels = input_shape(config)[2]
+    if isinstance(source, InMemory) and source.images.shape[3] != channels:
+        images = np.stack([decode.to_channels(image, channels) for image in source.images])
+        source = dataclasses.replace(source, images=images)
     if isinstance(source, InMemory) and source.images.shape[1] != (size or config.image_size):
         raise ValueError(
             f"input.image_size {config.image_size}: the images of {config.source} have "
@@ -235,7 +278,7 @@ def _threads(config) -> int:
 
 
 class BrokenImages:
-    """Counts images that cannot be decoded, names each once, and gives up beyond `limit` of `total`."""
+    """Counts images that cannot be read, names each once, and gives up beyond `limit` of `total`."""
 
     def __init__(self, limit: int, total: int):
         self._limit = min(limit, total - 1)
@@ -248,9 +291,13 @@ class BrokenImages:
             self._names.add(name)
             count = len(self._names)
             if not known:
-                print(f"skipped {name}: {error} ({count} so far)", file=sys.stderr, flush=True)
+                tell(f"skipped {name}: {_reason(error)} ({count} so far)")
         if count > self._limit:
             raise ValueError(
-                f"{count} images cannot be decoded, the last is {name}; repair or remove them, "
-                f"or raise input.max_broken_images (now {self._limit})"
+                f"{count} images cannot be decoded, the last is {name} ({_reason(error)}); repair or "
+                f"remove them, or raise input.max_broken_images (now {self._limit})"
             )
+
+
+def _reason(error: Exception) -> object:
+    return getattr(error, "strerror", None) or error

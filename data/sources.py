@@ -4,75 +4,130 @@ A source answers `len(source)`, `source[i]` -> (image, label) and `source.descri
 the encoded file (bytes), or a uint8 array [height, width, channels]. Nothing here needs TensorFlow.
 """
 
+import collections
 import dataclasses
 import difflib
+import functools
 import os
 import re
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+from data import decode
+from data.messages import tell
+
+# What programs and systems leave in folders of images, beside all that begins with a point.
+NO_CLASSES = {
+    *("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "recycler", "lost+found"),
+    *("system volume information", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini"),
+}
+MAX_BYTES = 2**29  # of a file: as much as MAX_PIXELS without compression, at 8 bytes a pixel
+
+tell_once = functools.cache(tell)
 
 
-def open_source(config, train: bool):
+def open_source(config, train: bool, class_names: list[str] | None = None):
     """Opens the training or the evaluation split of `config.source`.
 
     Args:
       config: the `input` section of a config: source, train_split, eval_split, data_dir, image_size. A
         split may be a part of one: "train[:80%]" and "train[80%:]" share no image.
       train: which of the two splits.
+      class_names: of the network, in its order, which the labels then have. By default those of the data;
+        in a folder these are the training split's, where it has one.
 
     Raises:
-      ValueError: no such kind of source, no such split.
+      ValueError: no such kind of source, no such split; a class that is not among `class_names`.
       FileNotFoundError: the images are not there; the message says how to get them.
     """
     split = config.train_split if train else config.eval_split
     kind, _, name = config.source.partition(":")
     if "[" in split and kind != "tfds":  # TFDS cuts by itself
-        return part(config, split, train)
+        return part(config, split, train, class_names)
     if kind == "folder" and name:
-        return Folder(name, split)
+        return Folder(name, split, config.train_split.partition("[")[0], class_names)
     if kind == "tfds" and name:
-        return tfds_source(name, split, config.data_dir)
+        return tfds_source(name, split, config.data_dir, class_names)
     if config.source == "digits":
-        return digits(split)
+        return with_classes(digits(split), class_names, "digits")
     if config.source == "synthetic":
-        return synthetic(split, config.image_size)
+        return with_classes(synthetic(split, config.image_size), class_names, "synthetic")
     raise ValueError(
         f"input.source {config.source!r}: choose tfds:NAME, folder:PATH, digits or synthetic"
     )
 
 
 class Folder:
-    """Images in PATH/SPLIT/CLASS/; the classes are the sorted folder names over all splits."""
+    """Images in PATH/SPLIT/CLASS/.
 
-    def __init__(self, path: str, split: str):
+    The classes are the training split's, sorted; this split's, where there is no training split. What is
+    skipped is told once, by reason.
+    """
+
+    def __init__(
+        self, path: str, split: str, train_split: str, class_names: list[str] | None = None
+    ):
+        """Lists the images.
+
+        Args:
+          path: of the folder or bucket.
+          split: to read.
+          train_split: the split that names the classes.
+          class_names: the classes, in place of those.
+
+        Raises:
+          ValueError: a class of this split is not among the classes, or one to train on has no image.
+          FileNotFoundError: no such folder, split, or no image in it.
+        """
         root = epath.Path(path).expanduser()
         if not root.is_dir():
             raise FileNotFoundError(
                 f"folder:{path}: no such folder; images belong in {_tree(path, split)}"
             )
-        splits = [p for p in root.iterdir() if p.is_dir()]
-        if split not in [p.name for p in splits]:
-            names = ", ".join(sorted(p.name for p in splits)) or "no folder"
+        splits = _listing(root).folders
+        if split not in splits:
+            names = ", ".join(splits) or "no folder"
             raise FileNotFoundError(
                 f"folder:{path} holds no split {split!r} (it holds {names}); images belong in "
                 f"{_tree(path, split)} (see input.train_split and input.eval_split)"
             )
-        self.class_names = sorted({c.name for p in splits for c in p.iterdir() if c.is_dir()})
-        label = {name: i for i, name in enumerate(self.class_names)}
-        self._files = sorted(
-            (os.fspath(file), label[folder.name])
-            for folder in (root / split).iterdir()
-            if folder.is_dir()
-            for file in folder.iterdir()
-            if file.suffix.lower() in IMAGE_SUFFIXES
-        )
-        if not self._files:
+        there = _listing(root / split)
+        skipped = there.skipped + collections.Counter({"outside a class": len(there.images)})
+        images = {}
+        for name in there.folders:
+            inside = _listing(root / split / name)
+            images[name] = inside.images
+            skipped.update(inside.skipped)
+            skipped.update({"folders inside a class": len(inside.folders)})
+        found = [name for name in images if images[name]]
+        empty = [name for name in images if not images[name]]
+        what, left = f"folder:{path}, {split}", _told(skipped)
+        if not found:
             raise FileNotFoundError(
-                f"no images in {root / split}: they belong in {_tree(path, split)}"
+                f"no images in {root / split}: they belong in {_tree(path, split)}{left}"
             )
+        if empty and split == train_split:
+            raise ValueError(
+                f"{what}: no image in {some(empty)}, and a network cannot learn a class without one: "
+                f"put images there, or take the folder away{left}"
+            )
+        if left:
+            tell_once(what + left)
+        if empty:
+            tell_once(f"{what}: no image in {some(empty)}")
+
+        if class_names is None and split != train_split and train_split in splits:
+            class_names = _listing(root / train_split).folders
+        self.class_names = class_names or found
+        labels = _labels(found, self.class_names, what)
+        self._files = sorted(
+            (os.path.join(folder, file), label)
+            for name, label in zip(found, labels, strict=True)
+            for folder in [os.fspath(root / split / name)]
+            for file in images[name]
+        )
 
     def __len__(self) -> int:
         return len(self._files)
@@ -82,6 +137,8 @@ class Folder:
         if "://" in path:
             return epath.Path(path).read_bytes(), label
         with open(path, "rb", buffering=0) as file:  # cheaper, and this is the hot path
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise OSError(f"larger than {MAX_BYTES:,} bytes")
             return file.read(), label
 
     def describe(self, i: int) -> str:
@@ -92,30 +149,112 @@ def _tree(path: str, split: str) -> str:
     return f"{path}/{split}/CLASS/*.jpg"
 
 
+class _Listing(NamedTuple):
+    """What is in a folder, by name, sorted; what is neither folder nor image is counted by reason."""
+
+    folders: list[str]
+    images: list[str]
+    skipped: collections.Counter
+
+
+def _listing(folder: epath.Path) -> _Listing:
+    folders, images, skipped = [], [], collections.Counter()
+    for name, kind in _entries(folder):
+        suffix = os.path.splitext(name)[1].lower()
+        if name.startswith(".") or name.lower() in NO_CLASSES:
+            skipped["hidden or a system's"] += kind != "folder"
+        elif kind == "folder":
+            folders.append(name)
+        elif kind == "other":
+            skipped["dead links, pipes or devices"] += 1
+        elif suffix in decode.SUFFIXES:
+            images.append(name)
+        else:
+            skipped[suffix or "without a suffix"] += 1
+    return _Listing(sorted(folders), sorted(images), skipped)
+
+
+def _entries(folder: epath.Path):
+    """Yields (name, "file", "folder" or "other") of each entry, without a look at each file."""
+    if "://" in os.fspath(folder):  # where each look is a request, and all but folders are files
+        for path in folder.iterdir():
+            image = path.suffix.lower() in decode.SUFFIXES
+            yield path.name, "folder" if not image and path.is_dir() else "file"
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                kind = "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
+            except OSError:  # a link to itself, or to where nobody may look
+                kind = "other"
+            yield entry.name, kind
+
+
+def _told(skipped: collections.Counter) -> str:
+    """Returns "; skipped files: 3 .txt, 1 hidden or a system's", or "" where nothing was skipped."""
+    reasons = [f"{count:,} {reason}" for reason, count in skipped.most_common() if count]
+    return f"; skipped files: {some(reasons)}" if reasons else ""
+
+
+def some(names: list[str], most: int = 10) -> str:
+    """Returns the first names of a list, for a message."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _labels(found: list[str], class_names: list[str], what: str) -> list[int]:
+    """Returns the label of each class of `found`; raises ValueError for one that has none."""
+    if found == class_names:
+        return list(range(len(found)))
+    label = {name: i for i, name in enumerate(class_names)}
+    unknown = [name for name in found if name not in label]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], class_names)
+        raise ValueError(
+            f"{what}: {some(unknown)} not among the {len(class_names)} classes of the training "
+            f"({some(class_names)})"
+            + (f"; near {unknown[0]}: {', '.join(near)}" if near else "")
+            + ". Rename the folders to those classes, or take them away"
+        )
+    return [label[name] for name in found]
+
+
+def with_classes(source, class_names: list[str] | None, what: str):
+    """Returns the images in memory with labels that are indices into `class_names`, by name."""
+    if class_names is None:
+        return source
+    labels = np.array(_labels(source.class_names, class_names, what), np.int32)
+    return InMemory(source.images, labels[source.labels], class_names)
+
+
 class TFDS:
     """A split of a TFDS image-classification set in array_record format."""
 
-    def __init__(self, builder, split: str):
+    def __init__(self, builder, split: str, class_names: list[str] | None = None):
         import tensorflow_datasets as tfds
 
         self._records = builder.as_data_source(
             split, decoders={"image": tfds.decode.SkipDecoding()}
         )
-        self.class_names = list(builder.info.features["label"].names)
         self._name = f"{builder.info.full_name}, split {split}"
+        names = list(builder.info.features["label"].names)
+        self.class_names = class_names or names
+        self._labels = _labels(names, self.class_names, self._name)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, i: int):
         record = self._records[i]
-        return record["image"], int(record["label"])
+        return record["image"], self._labels[record["label"]]
 
     def describe(self, i: int) -> str:
         return f"{self._name}, record {i}"
 
 
-def tfds_source(name: str, split: str, data_dir: str = "") -> TFDS:
+def tfds_source(
+    name: str, split: str, data_dir: str = "", class_names: list[str] | None = None
+) -> TFDS:
     """Opens `split` of the prepared set `name`: NAME, NAME/CONFIG, or either with :VERSION.
 
     It is looked for in `data_dir`, else in $TFDS_DATA_DIR, else in ~/tensorflow_datasets.
@@ -158,7 +297,7 @@ def tfds_source(name: str, split: str, data_dir: str = "") -> TFDS:
             f"tfds:{name} has no split {split!r}, but {', '.join(builder.info.splits)} "
             "(see input.train_split and input.eval_split)"
         )
-    return TFDS(builder, split)
+    return TFDS(builder, split, class_names)
 
 
 def _subfolders(folder: epath.Path, pattern: str) -> list[epath.Path]:
@@ -209,7 +348,7 @@ def subset(source, chosen):
     return Subset(source, chosen)
 
 
-def part(config, split: str, train: bool):
+def part(config, split: str, train: bool, class_names: list[str] | None = None):
     """Returns a part of a split, "train[10%:90%]", of its images in an order that is random but fixed."""
     match = re.fullmatch(r"([^\[]+)\[(?:(\d+)%)?:(?:(\d+)%)?\]", split)
     if not match:
@@ -218,7 +357,7 @@ def part(config, split: str, train: bool):
         )
     config = config.copy_and_resolve_references()
     config["train_split" if train else "eval_split"] = match[1]
-    whole = open_source(config, train)
+    whole = open_source(config, train, class_names)
     first, last = (len(whole) * int(at) // 100 for at in (match[2] or 0, match[3] or 100))
     chosen = np.random.default_rng(0).permutation(len(whole))[first:last]
     if not len(chosen):

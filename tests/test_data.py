@@ -492,17 +492,6 @@ def open_folder(root, train=True):
     return data.open_source(input_config(source=f"folder:{root}"), train)
 
 
-def test_labels_agree_where_a_split_lacks_a_class(tmp_path):
-    write_images(tmp_path / "train" / "cat", "a.jpg")
-    write_images(tmp_path / "train" / "dog", "a.jpg")
-    write_images(tmp_path / "val" / "dog", "a.jpg")
-    write_images(tmp_path / "val" / "eel", "a.jpg")
-    train, val = open_folder(tmp_path), open_folder(tmp_path, train=False)
-    assert train.class_names == val.class_names == ["cat", "dog", "eel"]
-    assert [train[i][1] for i in range(len(train))] == [0, 1]
-    assert [val[i][1] for i in range(len(val))] == [1, 2]
-
-
 def test_folder_takes_image_files_of_either_case_and_no_others(tmp_path):
     names = ("a.JPEG", "b.jpg", "c.PNG", "d.png", "e.txt", "README")
     write_images(tmp_path / "train" / "cat", *names)
@@ -599,6 +588,15 @@ def test_prepared_tfds_set_gives_its_encoded_images(tfds_root, name, split, numb
     assert source.class_names == ["cat", "dog"]
     examples = [source[i] for i in range(len(source))]
     assert examples == [(encode(noise(i)), i % 2) for i in numbers]
+
+
+def test_a_tfds_set_takes_the_classes_that_are_given(tfds_root):
+    config = input_config(source="tfds:tiny", data_dir=str(tfds_root))
+    source = data.open_source(config, True, ["dog", "cow", "cat"])
+    assert source.class_names == ["dog", "cow", "cat"]
+    assert [source[i][1] for i in range(3)] == [2, 0, 2]
+    with pytest.raises(ValueError, match="tiny.*cat not among the 2 classes.*dog, cow"):
+        data.open_source(config, True, ["dog", "cow"])
 
 
 def test_tfds_trains_from_the_environments_folder(tfds_root, monkeypatch):

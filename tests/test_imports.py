@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "models": {"jax", "flax.linen", "numpy", "safetensors", "models"},
     "data": {
         "numpy", "grain", "tensorflow_datasets", "jax", "data",
-        "simplejpeg", "cv2", "PIL", "sklearn", "etils", "tqdm",
+        "simplejpeg", "cv2", "PIL", "pillow_heif", "sklearn", "etils", "tqdm",
     },
     "training": {
         "jax", "flax", "optax", "orbax", "numpy", "training",
