@@ -20,6 +20,8 @@ import pathlib
 import sys
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
+
 import jax
 from absl import flags
 from ml_collections import config_flags
@@ -27,6 +29,7 @@ from tqdm import tqdm
 
 import data
 import train
+from data.messages import plain
 from search import children, finals, loop, methods, report, spaces
 from sweeps import folder as sweep_folder
 from sweeps import local, slurm, watch
@@ -248,8 +251,8 @@ def train_finalists(config, folder: pathlib.Path, networks: list[finals.Finalist
             print(f"training {todo} of {len(runs)} networks from scratch", flush=True)
         launch(into, list(runs))
         for one in watch.look(into, list(runs)):
-            if one.state != "finished":
-                print(f"missing: {one.name}, {one.state}: {one.last}", flush=True)
+            if one.missing:
+                print(f"missing: {one.name}, {one.missing}: {plain(one.last)}", flush=True)
 
 
 if __name__ == "__main__":

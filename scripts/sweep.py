@@ -19,6 +19,8 @@ Examples:
 import pathlib
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
+
 from absl import flags
 from ml_collections import config_flags
 

@@ -116,10 +116,10 @@ def trained(folder: pathlib.Path, networks: list[Finalist], seeds: int) -> list[
     for one in networks:
         known = runs.get(folder / "final" / (one.network or "cells"), {})
         of_seeds = [known.get(f"{one.name},seed={seed}") for seed in range(seeds)]
-        done = [run for run in of_seeds if run and run.state == "finished"]
+        done = [run for run in of_seeds if run and not run.missing]
         if done:
             errors = [100 * (1 - run.latest("eval/top1")) for run in done]
-            header = done[0].lines[0]
+            header = done[0].header
             result.append(Final(one, errors, header["parameters"], header["multiply_adds"]))
     return result
 
