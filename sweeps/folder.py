@@ -85,7 +85,7 @@ def workdir(folder: str, name: str) -> epath.Path:
     Raises:
       ValueError: no run has such a name, since it would lead elsewhere.
     """
-    if not re.fullmatch(r"[\w+,=-][\w.+,=-]*", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[\w+,=-][\w.+,=-]*", name):
         raise ValueError(
             f"{folder} has a run called {name!r}: names are letters, digits and .,=+-_, such as seed=1"
         )
