@@ -1,10 +1,13 @@
 """This project's side of `train` and `infer`, and the same networks from stock operations."""
 
 import os
+import pathlib
 import statistics
 import sys
 import time
 import types
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
 import flax.linen as nn
 import jax

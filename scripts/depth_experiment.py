@@ -50,7 +50,9 @@ EPOCHS = flags.DEFINE_float(
 IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "Pixels a side; default: the preset's.", lower_bound=4
 )
-PARALLEL = flags.DEFINE_integer("parallel", None, "Runs at a time; default: one a GPU, or a core.")
+PARALLEL = flags.DEFINE_integer(
+    "parallel", None, "Runs at a time; default: one a GPU, or a core.", lower_bound=1
+)
 REPORT = flags.DEFINE_bool("report", False, "Train nothing, report on what is in --workdir.")
 flags.declare_key_flag("workdir")
 
