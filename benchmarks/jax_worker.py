@@ -13,9 +13,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-import worker
 
 import data
+from benchmarks import worker
 from training import command, sharding, state
 
 # `models`, and what imports it, is imported where it is used: after `use_stock_operations`.

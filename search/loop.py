@@ -6,7 +6,6 @@ WORKDIR/METHOD-SEED/state.msgpack  what its method has learnt
 """
 
 import json
-import math
 import pathlib
 from collections.abc import Callable, Iterable
 
@@ -39,7 +38,8 @@ def _as_lines(lines: list[dict]) -> str:
 
 
 def is_number(value) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    """Whether a file's value is a number, neither nan nor of a size that nothing here has."""
+    return type(value) in (int, float) and abs(value) < 1e18
 
 
 def read_children(file: pathlib.Path, cost: str = "") -> list[dict]:

@@ -219,7 +219,7 @@ def engine_settings(file: str | None) -> dict:
         settings = yaml.safe_load(pathlib.Path(file).read_text())
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"--engine={file} is no YAML: {error}") from error
-    if not isinstance(settings, dict):
+    if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
         raise ValueError(f"--engine={file} has no settings; see sweeps/engines/")
     return settings
 

@@ -68,7 +68,9 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         file, self._space = pathlib.Path(folder, "study.log"), as_distributions(space)
         try:
-            journal = optuna.storages.journal.JournalFileBackend(str(file))
+            lock = optuna.storages.journal.JournalFileSymlinkLock(str(file))
+            journal = optuna.storages.journal.JournalFileBackend(str(file), lock)
+            cut_back(file, lock)
             self.study = optuna.create_study(
                 study_name=metric,
                 storage=optuna.storages.JournalStorage(journal),
@@ -206,6 +208,16 @@ def _text(one: distributions.BaseDistribution) -> str:
     if isinstance(one, distributions.CategoricalDistribution):
         return f"one of {', '.join(map(repr, one.choices))}"
     return f"{one.low} to {one.high}{', logarithmic' if one.log else ''}"
+
+
+def cut_back(file: pathlib.Path, lock) -> None:
+    """Takes the line off a journal that a kill has cut short, which would join with the next one."""
+    lock.acquire()
+    try:
+        with file.open("r+b") as opened:
+            opened.truncate(opened.read().rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def damaged(file, why: str) -> ValueError:

@@ -345,10 +345,11 @@ TINY = (
 )
 
 
-def test_a_whole_search_reports_and_its_genotype_trains(tmp_path):
+def test_a_whole_search_reports_and_its_genotype_trains(tmp_path, other_checkout):
     script = ["scripts/nas.py", "--config=configs/nas/digits.py", f"--workdir={tmp_path / 'nas'}"]
     fast = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    done = subprocess.run(**command(*script, *TINY, env=fast))
+    other = {"PYTHONPATH": str(other_checkout)}  # of whose code none runs, also not in processes
+    done = subprocess.run(**command(*script, *TINY, env=fast | other))
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "nas" / "report.md").read_text()
     for words in ("REINFORCE", "core-hours", "Spearman", "trained from scratch", "normal cell"):
