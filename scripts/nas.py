@@ -29,7 +29,7 @@ from tqdm import tqdm
 import data
 import train
 from data.messages import plain
-from search import children, fields, finals, loop, methods, report, spaces
+from search import children, finals, loop, methods, ranges, report, spaces
 from search.sharing import read_found
 from sweeps import folder as sweep_folder
 from sweeps import local, slurm, watch
@@ -75,7 +75,7 @@ def check(config):
     if "nas" not in config:
         raise ValueError("this config has no search: choose one of configs/nas/")
     nas = config.nas
-    fields.check(nas)
+    ranges.check(nas)
     space = spaces.make(**nas.space)
     if max(space.sizes) == 1:
         raise ValueError("nas.space has one genotype alone: there is nothing to search for")

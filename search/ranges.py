@@ -10,7 +10,7 @@ RANGES = {  # field: least and most
     "validation": (1, 99),  # per cent
     "space.nodes": (1, 100),
     "space.layers": (1, 1000),
-    "objective.target": (0, float(MANY) ** 2),
+    "objective.target": (0, MANY**2),
     "objective.exponent": (-100, 100),
     "evolution.population": (1, MANY),
     "evolution.sample": (1, MANY),
@@ -46,6 +46,6 @@ def check(nas) -> None:
             continue
         low, high = RANGES[name]
         if not (isinstance(value, int | float) and low <= value <= high):  # nan is in no range
-            raise ValueError(f"nas.{name} is {value!r}: choose {low} to {high:g}")
+            raise ValueError(f"nas.{name} is {value!r}: choose {low} to {high:,}")
     if not nas.methods or len(set(nas.methods)) < len(nas.methods):
         raise ValueError(f"nas.methods is {nas.methods}: a search needs at least one, each once")
