@@ -543,6 +543,18 @@ ImageNet here. Recipes differ: newer ones are longer and augment more, so a row 
 """
 
 
+def check(networks: list[dict]) -> None:
+    """Raises ValueError where a network of the page lacks one of its numbers."""
+    wanted = {"image_size", "parameters", "multiply_adds", "activations", "published", "paper"}
+    for network in networks:
+        missing = sorted(wanted - network.keys())
+        if network.get("readme") and missing:
+            raise ValueError(
+                f"tests/counts.json: {network['name']} is a row of README.md and docs/lecture.md, but has no "
+                f"{', '.join(missing)}: scripts/summarize.py counts a network"
+            )
+
+
 def year(network: dict) -> int:
     """Returns the year of the first version of a network's paper."""
     venue, _, number = network["paper"].rpartition(" ")
@@ -568,6 +580,7 @@ def document(networks: list[dict], two_devices: str) -> str:
       networks: of tests/counts.json.
       two_devices: the section of `analysis.towers`.
     """
+    check(networks)
     sections = (
         introduction(),
         alexnet_table(),

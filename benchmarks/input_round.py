@@ -4,8 +4,11 @@ PyTorch's Python runs this file, too, so it imports what only one side has where
 """
 
 import math
+import pathlib
 import sys
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
 BATCH, SIZE = 128, 224
 

@@ -1,18 +1,21 @@
 """This project's side of `train` and `infer`, and the same networks from stock operations."""
 
 import os
+import pathlib
 import statistics
 import sys
 import time
 import types
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-import worker
 
 import data
+from benchmarks import worker
 from training import command, sharding, state
 
 # `models`, and what imports it, is imported where it is used: after `use_stock_operations`.

@@ -205,7 +205,7 @@ def read(path: str, task: str, dtype: str, devices: int = 1) -> dict:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not what --json writes: {error!r}") from error
     if was != (task, dtype):
-        raise ValueError(f"{path} measured {' in '.join(was)}, not {task} in {dtype}")
+        raise ValueError(f"{path} measured {was[0]} in {was[1]}, not {task} in {dtype}")
     if found.get("devices", 1) != devices:
         raise ValueError(f"{path} measured with --devices={found.get('devices', 1)}, not {devices}")
     return found

@@ -1,8 +1,11 @@
 """One start in a process of its own: start_round.py NETWORK@BATCHxSIZE CACHE prints its phases in JSON."""
 
 import json
+import pathlib
 import sys
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
 
 def main(network: str, cache: str) -> None:

@@ -9,7 +9,10 @@ Examples:
   python scripts/ablation.py --workdir=runs/ablations
 """
 
+import pathlib
 import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
 from absl import flags
 
@@ -64,18 +67,18 @@ def read(folder: str) -> tuple[str, list[ablation.Run], dict, list[str]]:
         raise ValueError(f"{folder} is a sweep of {sweep['config']}, not of configs/ablations.py")
     runs, header, missing = [], {}, []
     for standing in watch.look(folder):
-        if standing.state != "finished":
-            missing.append(f"{standing.name}, {standing.state}")
+        if standing.missing:
+            missing.append(f"{standing.name}, {standing.missing}")
             continue
-        header = header or standing.lines[0]
+        header = header or standing.header
         overrides = sweep["runs"][standing.name]
         runs.append(
             ablation.Run(
                 ablation.variant_of(name, overrides),
                 overrides["seed"],
                 100 * (1 - standing.latest("eval/top1")),
-                standing.lines[0]["parameters"],
-                standing.lines[0]["multiply_adds"],
+                standing.header["parameters"],
+                standing.header["multiply_adds"],
             )
         )
     return name, runs, header, missing

@@ -24,6 +24,8 @@ Examples:
 import pathlib
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
+
 from absl import flags
 from ml_collections import ConfigDict
 
@@ -48,7 +50,9 @@ EPOCHS = flags.DEFINE_float(
 IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "Pixels a side; default: the preset's.", lower_bound=4
 )
-PARALLEL = flags.DEFINE_integer("parallel", None, "Runs at a time; default: one a GPU, or a core.")
+PARALLEL = flags.DEFINE_integer(
+    "parallel", None, "Runs at a time; default: one a GPU, or a core.", lower_bound=1
+)
 REPORT = flags.DEFINE_bool("report", False, "Train nothing, report on what is in --workdir.")
 flags.declare_key_flag("workdir")
 
@@ -149,11 +153,11 @@ def parallel(runs: int) -> int:
 def report(folder: str) -> int:
     """Writes the report on the finished runs; returns the exit status."""
     standings = watch.look(folder)
-    missing = [one for one in standings if one.state != "finished"]
+    missing = [one for one in standings if one.missing]
     for one in missing:
         why = f": {one.last.splitlines()[-1]}" if one.last else ""
-        print(f"missing: {one.name}, {one.state}{why}")
-    finished = {one.name: as_run(one) for one in standings if one.state == "finished"}
+        print(f"missing: {one.name}, {one.missing}{why}")
+    finished = {one.name: as_run(one) for one in standings if not one.missing}
     runs = list(finished.values())
     verdict.check_control(runs)
     try:
@@ -161,7 +165,7 @@ def report(folder: str) -> int:
     except ValueError as error:
         print(f"no report yet: {error}")
         return MISSING
-    header = next(one for one in standings if one.name in finished).lines[0]
+    header = next(one for one in standings if one.name in finished).header
     inputs = ConfigDict(header["config"]["input"])  # of all runs alike
     training = signals.sample(inputs, True, signals.BATCH)
     test = signals.sample(inputs, False, signals.IMAGES)
@@ -207,7 +211,7 @@ def as_run(standing: watch.Standing) -> verdict.Run:
         return [
             (line["step"], 100 * (1 - line[f"{phase}/top1"]))
             for line in standing.lines
-            if f"{phase}/top1" in line
+            if f"{phase}/top1" in line and "step" in line
         ]
 
     if standing.latest("eval_train/images") is None:
@@ -215,7 +219,7 @@ def as_run(standing: watch.Standing) -> verdict.Run:
             f"{standing.name} was trained without --config.eval_train=True: "
             "--report is for runs of configs/depth.py"
         )
-    header = standing.lines[0]
+    header = standing.header
     images = [int(standing.latest(f"{phase}/images")) for phase in ("eval_train", "eval")]
     return verdict.Run(
         header["config"], header["parameters"], *images, curve("eval_train"), curve("eval")

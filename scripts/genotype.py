@@ -10,6 +10,9 @@ Examples:
 """
 
 import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
 from absl import flags
 

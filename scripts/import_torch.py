@@ -13,7 +13,11 @@ Examples:
 """
 
 import importlib
+import pathlib
 import shlex
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
 import jax
 import jax.numpy as jnp

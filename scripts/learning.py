@@ -14,15 +14,19 @@ import statistics
 import subprocess
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
+
 from absl import flags
 
 from analysis import plots
 from configs import small
+from sweeps import folder as sweep_folder
+from sweeps import watch
 from training import command, metrics
 
 IMAGES = flags.DEFINE_string("images", "imagenette2-160", "Folder with train/CLASS and val/CLASS.")
 FAMILIES = [name for name in small.NETWORKS if not name.endswith("_bn")]
-EPOCHS = flags.DEFINE_float("epochs", 2.0, "Length of each run.")
+EPOCHS = flags.DEFINE_float("epochs", 2.0, "Length of each run.", lower_bound=0.01)
 NETWORKS = flags.DEFINE_list("networks", FAMILIES, "Names of configs/small.py.")
 WRITE = flags.DEFINE_bool(
     "write", False, "Put the table into docs/results.md, a picture beside it."
@@ -51,7 +55,8 @@ def main() -> None:
             f"--config.input.source=folder:{pathlib.Path(IMAGES.value).absolute()}",
             f"--config.total_epochs={EPOCHS.value}",
         ]
-        done = subprocess.run([sys.executable, "train.py", *arguments], cwd=command.PROJECT)
+        train = [sys.executable, "train.py", *arguments]
+        done = subprocess.run(train, cwd=command.PROJECT, env=sweep_folder.environment())
         if done.returncode:
             sys.exit(done.returncode)  # train.py has said why
     table = "\n".join(rows({name: folder / name for name in NETWORKS.value}))
@@ -61,7 +66,7 @@ def main() -> None:
         pattern = re.compile(f"{re.escape(start)}\n.*?{re.escape(end)}", re.DOTALL)
         text = pattern.sub(lambda _: f"{start}\n{table}\n{end}", RESULTS.read_text())
         RESULTS.write_text(text)
-        top1 = {name: 100 * evaluation(folder / name)["eval/top1"] for name in NETWORKS.value}
+        top1 = {name: 100 * standing(folder / name).latest("eval/top1") for name in NETWORKS.value}
         plots.bars(top1, str(RESULTS.with_name("learning.png")), "top-1 (%)")
 
 
@@ -70,20 +75,22 @@ def rows(workdirs: dict[str, pathlib.Path]):
     yield "| network | parameters | multiply-adds | top-1 | top-5 | seconds an epoch |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for name, workdir in workdirs.items():
-        lines = metrics.read_lines(workdir)
-        last = evaluation(workdir)
-        speeds = [x for line in lines if (x := line.get("train/images_per_second"))]
-        seconds = last["step"] * lines[0]["config"]["batch_size"] / statistics.median(speeds)
+        run = standing(workdir)
+        speeds = [x for line in run.lines if (x := line.get("train/images_per_second"))]
+        seconds = run.step * run.header["config"]["batch_size"] / statistics.median(speeds)
         yield (
-            f"| {name} | {lines[0]['parameters']:,} | {lines[0]['multiply_adds']:,} | "
-            f"{last['eval/top1']:.1%} | {last['eval/top5']:.1%} | "
+            f"| {name} | {run.header['parameters']:,} | {run.header['multiply_adds']:,} | "
+            f"{run.latest('eval/top1'):.1%} | {run.latest('eval/top5'):.1%} | "
             f"{seconds / EPOCHS.value:.0f} |"
         )
 
 
-def evaluation(workdir: pathlib.Path) -> dict:
-    """Returns the line of metrics.jsonl with the last evaluation of a run."""
-    return [line for line in metrics.read_lines(workdir) if "eval/top1" in line][-1]
+def standing(workdir: pathlib.Path) -> watch.Standing:
+    """Returns a run that has ended; raises ValueError where its figures cannot be read."""
+    run = watch.Standing(workdir.name, "finished", metrics.read_lines(workdir), "")
+    if run.missing:
+        raise ValueError(f"{workdir} is {run.missing}: remove the folder, and train it again")
+    return run
 
 
 if __name__ == "__main__":

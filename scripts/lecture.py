@@ -9,6 +9,9 @@ Examples:
 
 import json
 import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
 import jax
 from absl import flags

@@ -14,11 +14,12 @@ Examples:
 
 import contextlib
 import datetime
-import json
 import os
 import pathlib
 import sys
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
 import jax
 from absl import flags
@@ -27,13 +28,17 @@ from tqdm import tqdm
 
 import data
 import train
-from search import children, finals, loop, methods, report, spaces
+from data.messages import plain
+from search import children, finals, loop, methods, ranges, report, spaces
+from search.sharing import read_found
 from sweeps import folder as sweep_folder
 from sweeps import local, slurm, watch
 from training import command, metrics
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
-PARALLEL = flags.DEFINE_integer("parallel", 0, "Children at a time (a GPU each, else a core each).")
+PARALLEL = flags.DEFINE_integer(
+    "parallel", 0, "Children at a time (a GPU each, else a core each).", lower_bound=0
+)
 LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "Of runs of train.py.")
 ENGINE = flags.DEFINE_string("engine", None, "YAML of settings for Slurm; see sweeps/engines/.")
 REPORT = flags.DEFINE_bool("report", False, "Only report on what is there.")
@@ -70,12 +75,14 @@ def check(config):
     if "nas" not in config:
         raise ValueError("this config has no search: choose one of configs/nas/")
     nas = config.nas
-    for field in ("methods", "seeds", "asks", "batch"):
-        if not nas[field]:
-            raise ValueError(f"nas.{field} is {nas[field]}: a search needs at least one")
+    ranges.check(nas)
     space = spaces.make(**nas.space)
+    if max(space.sizes) == 1:
+        raise ValueError("nas.space has one genotype alone: there is nothing to search for")
     for name in nas.methods:
         methods.check(name)
+    for network in nas.final.networks:
+        finals.folder_of(pathlib.Path(), network)
     loop.check_objective(nas.objective)
     if nas.children not in ("compiled", "runs"):
         raise ValueError(f"nas.children {nas.children!r}: choose compiled or runs")
@@ -97,7 +104,7 @@ def run(config, folder: pathlib.Path, space, header: dict) -> None:
     """Searches, trains what was found, and reports."""
     if not REPORT.value:
         trained = trainer(config, folder)
-        known = loop.Children(folder / "children.jsonl", trained)
+        known = loop.Children(folder / "children.jsonl", trained, config.nas.objective.cost)
         asked = searches(config, folder, space, known)
         if config.nas.sharing.seeds:
             sharing(config, folder, known, trained, asked)
@@ -115,8 +122,7 @@ def run(config, folder: pathlib.Path, space, header: dict) -> None:
 
 def begin(folder: pathlib.Path, config) -> dict:
     """Returns what made this search, and notes it; raises ValueError where the folder holds another one."""
-    file = folder / "search.json"
-    before = json.loads(file.read_text()) if file.exists() else None
+    before = loop.read_header(folder)
     metrics.check_same_config([before] if before else [], config.to_dict(), MAY_DIFFER)
     if REPORT.value:
         return before | {"config": config.to_dict()}
@@ -129,7 +135,7 @@ def begin(folder: pathlib.Path, config) -> dict:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "jax": jax.__version__,
     }
-    sweep_folder.write_json(file, header)
+    sweep_folder.write_json(folder / "search.json", header)
     return header
 
 
@@ -208,6 +214,7 @@ def searches(config, folder: pathlib.Path, space, known: loop.Children) -> list:
 
     for one in started:
         one.run(nas.asks, nas.batch, known, nas.objective, say)
+        known([line["genotype"] for line in one.asked])  # those that a damaged file has lost
     by_method = sorted(zip(runs, started, strict=True), key=lambda x: nas.methods.index(x[0][0]))
     return [line["genotype"] for _, one in by_method for line in one.asked]
 
@@ -218,16 +225,16 @@ def sharing(config, folder: pathlib.Path, known: loop.Children, pool, asked: lis
     trained = {loop.as_text(child["genotype"]): child for child in known(asked)}.values()
     ranked = [child for child in trained if "error" not in child][: nas.sharing.ranked]
     files = {s: folder / f"sharing-{s}" / "found.json" for s in range(nas.sharing.seeds)}
-    todo = [seed for seed, file in files.items() if not file.exists()]
+    todo = [seed for seed, file in files.items() if read_found(file) is None]
     if todo:
         print(
             f"{len(todo)} searches with shared weights, {nas.sharing.rounds} rounds each",
             flush=True,
         )
     for seed in pool.share([(files[seed].parent, seed, ranked) for seed in todo]):
-        found = json.loads(files[seed].read_text())
+        found = read_found(files[seed])
         print(f"sharing-{seed}: best {found['reward']:.4f} with shared weights", flush=True)
-    known([json.loads(file.read_text())["genotype"] for file in files.values()])
+    known([read_found(file)["genotype"] for file in files.values()])
 
 
 def train_finalists(config, folder: pathlib.Path, networks: list[finals.Finalist]) -> None:
@@ -241,15 +248,15 @@ def train_finalists(config, folder: pathlib.Path, networks: list[finals.Finalist
             if one.network == network
             for seed in range(config.nas.final.seeds)
         }
-        into = str(folder / "final" / (network or "cells"))
+        into = str(finals.folder_of(folder, network))
         sweep_folder.record(into, sweep | {"runs": runs})
         todo = sum(one.to_do for one in watch.look(into, list(runs)))
         if todo:
             print(f"training {todo} of {len(runs)} networks from scratch", flush=True)
         launch(into, list(runs))
         for one in watch.look(into, list(runs)):
-            if one.state != "finished":
-                print(f"missing: {one.name}, {one.state}: {one.last}", flush=True)
+            if one.missing:
+                print(f"missing: {one.name}, {one.missing}: {plain(one.last)}", flush=True)
 
 
 if __name__ == "__main__":

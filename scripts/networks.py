@@ -9,6 +9,10 @@ Examples:
 """
 
 import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
 from absl import flags
 

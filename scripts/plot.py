@@ -5,7 +5,10 @@ Example:
 """
 
 import argparse
+import pathlib
 import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
 from analysis import plots
 

@@ -12,6 +12,11 @@ Examples:
   python scripts/summarize.py --config=configs/mobilenet.py --input_size=160
 """
 
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
+
 from absl import flags
 
 import analysis

@@ -16,8 +16,11 @@ Examples:
   python scripts/sweep.py results --workdir=gs://bucket/lr --output=lr --x=multiply_adds
 """
 
+import math
 import pathlib
 import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
 from absl import flags
 from ml_collections import config_flags
@@ -30,20 +33,27 @@ from training import command
 flags.adopt_module_key_flags(command)  # --config and --workdir
 LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm", "sky"], "What runs them.")
 PARALLEL = flags.DEFINE_integer(
-    "parallel", 0, "Runs at a time; local: each gets its share of GPUs or cores (1; a GPU each)."
+    "parallel",
+    0,
+    "Runs at a time; local: each gets its share of GPUs or cores (1; a GPU each).",
+    lower_bound=0,
 )
 ENGINE = flags.DEFINE_string("engine", None, "YAML of settings; see sweeps/engines/.")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only list the runs and what they cost.")
 SPEED = flags.DEFINE_string(
     "images_per_second", None, "Of one device, for the first run; measure: by a short run here."
 )
-PRICE = flags.DEFINE_float("price", 0.0, "Of a device hour.")
-IMAGES = flags.DEFINE_integer("images", 0, "An epoch has so many, where the data are elsewhere.")
+PRICE = flags.DEFINE_float("price", 0.0, "Of a device hour.", lower_bound=0.0, upper_bound=1e6)
+IMAGES = flags.DEFINE_integer(
+    "images", 0, "An epoch has so many, where the data are elsewhere.", lower_bound=0
+)
 OPTIMIZE = flags.DEFINE_string("optimize", None, "Search the space for this metric with Optuna.")
-TRIALS = flags.DEFINE_integer("trials", 20, "Of the search, over all launchers.")
+TRIALS = flags.DEFINE_integer("trials", 20, "Of the search, over all launchers.", lower_bound=1)
 METRIC = flags.DEFINE_string("metric", "eval/top1", "Of status and results.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder for results; default: the workdir.")
 X = flags.DEFINE_string("x", None, "results: also draw the metric against this column.")
+
+flags.register_validator("price", math.isfinite, "a number from 0 on")
 
 METRICS = ("eval/top1", "eval/top5", "eval/loss", "train/top1", "train/loss")
 
@@ -118,10 +128,11 @@ def search(path: str, config, folder: str, sweep: dict) -> None:
             "of the cluster with one --workdir, and they share the study"
         )
     try:
-        from sweeps.search import Search, space
+        from sweeps.search import Search, as_distributions, space
     except ModuleNotFoundError as error:
         raise ValueError("--optimize needs Optuna: pip install -e '.[sweeps]'") from error
     fields = space(path)
+    as_distributions(fields)
     if DRY_RUN.value:
         print("\n".join(f"{field}: {values}" for field, values in fields.items()))
         return
@@ -167,7 +178,7 @@ def images_per_second(run, sweep: dict) -> float:
         speed = float(SPEED.value)
     except ValueError:
         speed = 0.0
-    if speed <= 0:
+    if not 0 < speed < math.inf:
         raise ValueError(f"--images_per_second={SPEED.value}: a number above 0, or measure")
     return speed
 

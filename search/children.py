@@ -217,7 +217,12 @@ class Runs:
             raise ValueError(
                 f"the child {self._folder}/{standing.name} is {standing.state}: the same command goes on"
             )
-        header, state = standing.lines[0], sweep_folder.state(self._folder, standing.name)
+        if standing.missing:
+            raise ValueError(
+                f"the child {self._folder}/{standing.name} is {standing.missing}: remove its folder, "
+                "and the same command trains it again"
+            )
+        header, state = standing.header, sweep_folder.state(self._folder, standing.name)
         return {
             "accuracy": standing.latest("eval/top1"),
             "parameters": header["parameters"],

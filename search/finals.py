@@ -47,14 +47,25 @@ def finalists(
     return result + [Finalist(name, name, None, name, {}) for name in final.networks]
 
 
+def folder_of(folder: pathlib.Path, network: str):
+    """Returns the folder of the trainings of a network made by hand, or of the cells.
+
+    Raises:
+      ValueError: its name would lead elsewhere.
+    """
+    return sweep_folder.workdir(str(folder / "final"), network or "cells")
+
+
 def known(folder: pathlib.Path) -> dict[str, dict]:
     """Returns the overrides, without the seed, of the cells that were trained before: genotype -> overrides."""
-    if not (folder / "final" / "cells" / "sweep.json").exists():
+    cells = folder_of(folder, "")
+    if not (cells / "sweep.json").exists():
         return {}
-    runs = sweep_folder.read(str(folder / "final" / "cells"))["runs"].values()
+    runs = sweep_folder.read(str(cells))["runs"].values()
     return {
         run["model.genotype"]: {field: value for field, value in run.items() if field != "seed"}
         for run in runs
+        if "model.genotype" in run
     }
 
 

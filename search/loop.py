@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from flax import serialization
 
+from data.messages import tell
 from models import layers
 from sweeps import folder as sweep_folder
 from training import metrics
@@ -36,19 +37,78 @@ def _as_lines(lines: list[dict]) -> str:
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
+def is_number(value) -> bool:
+    """Whether a file's value is a number, neither nan nor of a size that nothing here has."""
+    return type(value) in (int, float) and abs(value) < 1e18
+
+
+def read_children(file: pathlib.Path, cost: str = "") -> list[dict]:
+    """Returns the lines of children.jsonl; those that are damaged, or lack the cost, are told and left out."""
+
+    def is_child(line):
+        known = "error" in line or (
+            is_number(line.get("accuracy")) and (not cost or is_number(line.get(cost)))
+        )
+        return (
+            isinstance(line.get("genotype"), list) and known and is_number(line.get("seconds", 0))
+        )
+
+    return metrics.read_jsonl(file, is_child)
+
+
+def read_asked(file: pathlib.Path) -> list[dict]:
+    """Returns the lines of asked.jsonl; those that are damaged are told and left out."""
+
+    def is_asked(line):
+        return isinstance(line.get("genotype"), list) and is_number(line.get("reward"))
+
+    return metrics.read_jsonl(file, is_asked)
+
+
+def read_header(folder: pathlib.Path) -> dict | None:
+    """Returns what made a search, None where there is none; raises ValueError where it is damaged."""
+    kinds = {"config": dict, "command": str, "date": str, "jax": str, "cores": int, "parallel": int}
+    file, remedy = folder / "search.json", "remove it, and the same command goes on"
+    try:
+        found = sweep_folder.read_json(file, kinds, remedy)
+    except FileNotFoundError:
+        return None
+    if min(found["cores"], found["parallel"]) < 1:
+        raise ValueError(f"{file} is damaged (no cores, or no children at a time): {remedy}")
+    return found
+
+
+def restore(file: pathlib.Path, state):
+    """Returns the state that a file holds, None where there is none or, which is told, a damaged one."""
+    if not file.exists():
+        return None
+    content = file.read_bytes()
+    try:
+        return serialization.from_bytes(state, content)
+    except Exception as error:  # msgpack's and Flax's are of many kinds
+        tell(f"{file} is damaged ({error!r}): this search begins again")
+        return None
+
+
 class Children:
     """What is known of each genotype; what is not known is trained, each genotype once."""
 
-    def __init__(self, file: pathlib.Path, train: Callable[[list], Iterable[tuple[int, dict]]]):
+    def __init__(
+        self,
+        file: pathlib.Path,
+        train: Callable[[list], Iterable[tuple[int, dict]]],
+        cost: str = "",
+    ):
         """Reads the children of before.
 
         Args:
           file: children.jsonl.
           train: trains genotypes, and yields (position, "accuracy" or "error", costs and "seconds") of each
             as it ends.
+          cost: that the reward needs of each, of nas.objective.
         """
         self._file, self._train = file, train
-        lines = metrics.read_jsonl(file)
+        lines = read_children(file, cost)
         self.known = {as_text(line["genotype"]): line for line in lines}
         rewrite(file, lines)
 
@@ -93,6 +153,8 @@ class Search:
     def __init__(self, folder: pathlib.Path, space, method):
         """Starts a search, or takes up one that was stopped.
 
+        Where its files are damaged it begins again, and comes to the same: its children are known.
+
         Args:
           folder: of this search alone.
           space: that is searched.
@@ -100,10 +162,16 @@ class Search:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._space, self._method = folder, space, method
-        state = folder / "state.msgpack"
-        if state.exists():
-            method.state = serialization.from_bytes(method.state, state.read_bytes())
-        self.asked = metrics.read_jsonl(folder / "asked.jsonl")[: int(method.state["told"])]
+        state = restore(folder / "state.msgpack", method.state)
+        told = 0 if state is None else int(state["told"])
+        self.asked = read_asked(folder / "asked.jsonl")[:told]
+        if len(self.asked) < told:
+            tell(
+                f"{folder}/asked.jsonl has {len(self.asked)} of {told} lines: this search begins again"
+            )
+            self.asked = []
+        elif state is not None:
+            method.state = state
         rewrite(folder / "asked.jsonl", self.asked)
 
     @property

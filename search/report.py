@@ -1,6 +1,5 @@
 """What the searches found, and whether a method is better than random search."""
 
-import json
 import math
 import pathlib
 from collections.abc import Callable
@@ -11,12 +10,13 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from analysis import intervals, markdown
+from data.messages import tell
 from search import genotypes, pictures
-from search.finals import Finalist
-from search.loop import as_text, reward
+from search.finals import Finalist, folder_of
+from search.loop import as_text, read_asked, read_children, reward
+from search.sharing import read_found
 from sweeps import folder as sweep_folder
 from sweeps import watch
-from training import metrics
 
 TITLES = {
     "random": "random search",
@@ -79,21 +79,25 @@ def read(folder: pathlib.Path, config: ConfigDict) -> Found:
     Raises:
       ValueError: no search in it is at its end.
     """
+    lines = read_children(folder / "children.jsonl", config.nas.objective.cost)
+    children = {as_text(line["genotype"]): line for line in lines}
     asked = {}
     for name in config.nas.methods:
         for seed in range(config.nas.seeds):
-            lines = metrics.read_jsonl(folder / f"{name}-{seed}" / "asked.jsonl")
-            if len(lines) >= config.nas.asks:
-                asked.setdefault(name, {})[seed] = lines[: config.nas.asks]
+            lines = read_asked(folder / f"{name}-{seed}" / "asked.jsonl")[: config.nas.asks]
+            if len(lines) < config.nas.asks:
+                continue
+            if any(as_text(line["genotype"]) not in children for line in lines):
+                tell(f"children.jsonl lacks children of {name}-{seed}, which is left out")
+                continue
+            asked.setdefault(name, {})[seed] = lines
     if not asked:
         raise ValueError(f"no search in {folder} is at its end yet: let it run longer")
-    lines = metrics.read_jsonl(folder / "children.jsonl")
-    children = {as_text(line["genotype"]): line for line in lines}
     files = {
         seed: folder / f"sharing-{seed}" / "found.json" for seed in range(config.nas.sharing.seeds)
     }
-    shared = {s: json.loads(f.read_text()) for s, f in files.items() if f.exists()}
-    shared = {s: one for s, one in shared.items() if as_text(one["genotype"]) in children}
+    shared = {seed: read_found(file) for seed, file in files.items()}
+    shared = {s: one for s, one in shared.items() if one and as_text(one["genotype"]) in children}
     return Found(asked, children, shared)
 
 
@@ -109,17 +113,17 @@ class Final(NamedTuple):
 def trained(folder: pathlib.Path, networks: list[Finalist], seeds: int) -> list[Final]:
     """Returns those of the finalists that have finished trainings."""
     runs = {}  # folder -> name -> run
-    for into in {folder / "final" / (one.network or "cells") for one in networks}:
+    for into in {folder_of(folder, one.network) for one in networks}:
         if (into / "sweep.json").exists():
             runs[into] = {run.name: run for run in watch.look(str(into))}
     result = []
     for one in networks:
-        known = runs.get(folder / "final" / (one.network or "cells"), {})
+        known = runs.get(folder_of(folder, one.network), {})
         of_seeds = [known.get(f"{one.name},seed={seed}") for seed in range(seeds)]
-        done = [run for run in of_seeds if run and run.state == "finished"]
+        done = [run for run in of_seeds if run and not run.missing]
         if done:
             errors = [100 * (1 - run.latest("eval/top1")) for run in done]
-            header = done[0].lines[0]
+            header = done[0].header
             result.append(Final(one, errors, header["parameters"], header["multiply_adds"]))
     return result
 

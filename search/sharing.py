@@ -12,10 +12,33 @@ import jax
 import numpy as np
 from flax import serialization
 
+from data.messages import tell
 from search import loop
 from search.proxy import Proxy
 from sweeps import folder as sweep_folder
 from training import metrics
+
+
+def read_found(file: pathlib.Path) -> dict | None:
+    """Returns what a search with shared weights found, None where there is no file or, told, a damaged one."""
+    kinds = {"genotype": list, "reward": float, "seconds": float, "shared": list, "alone": list}
+    remedy = "without --report the same command makes it again"
+    try:
+        found = sweep_folder.read_json(file, kinds, remedy)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        tell(error)
+        return None
+    shared, alone = found["shared"], found["alone"]
+    if len(shared) != len(alone) or not all(map(loop.is_number, shared + alone)):
+        tell(f"{file} is damaged (in its rankings): {remedy}")
+        return None
+    return found
+
+
+def _is_round(line: dict) -> bool:
+    return loop.is_number(line.get("reward")) and loop.is_number(line.get("seconds"))
 
 
 class Sharing:
@@ -34,14 +57,13 @@ class Sharing:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._space, self._method, self._proxy = folder, space, method, proxy
         self._weights, self._seed = proxy.create(seed), seed
-        file = folder / "state.msgpack"
-        if file.exists():
-            state = {"weights": self._weights, "method": method.state, "rounds": 0}
-            state = serialization.from_bytes(state, file.read_bytes())
+        state = {"weights": self._weights, "method": method.state, "rounds": 0}
+        state = loop.restore(folder / "state.msgpack", state)
+        self._done, self.rounds = 0, []
+        if state is not None:
             self._weights, method.state = state["weights"], state["method"]
-            self.rounds = metrics.read_jsonl(folder / "rounds.jsonl")[: state["rounds"]]
-        else:
-            self.rounds = []
+            self._done = int(state["rounds"])  # also of rounds whose lines are damaged
+            self.rounds = metrics.read_jsonl(folder / "rounds.jsonl", _is_round)[: self._done]
         loop.rewrite(folder / "rounds.jsonl", self.rounds)
 
     def run(self, rounds: int, steps: int, clip_norm: float, batches: int, batch: int):
@@ -55,7 +77,7 @@ class Sharing:
           batch: genotypes of each.
         """
         proxy = self._proxy
-        for number in range(len(self.rounds), rounds):
+        for number in range(self._done, rounds):
             began = time.monotonic()
             images = proxy.batches(self._seed, int(self._weights.step))
             # Apart: the cells that train the weights, and the first that are judged by them.
@@ -76,7 +98,8 @@ class Sharing:
             self.rounds.append(line)
             loop.append(self._folder / "rounds.jsonl", [line])
             state = {"weights": jax.device_get(self._weights), "method": self._method.state}
-            content = serialization.to_bytes(state | {"rounds": len(self.rounds)})
+            self._done = number + 1
+            content = serialization.to_bytes(state | {"rounds": self._done})
             sweep_folder.write_bytes(self._folder / "state.msgpack", content)
 
     def best(self, count: int) -> dict:

@@ -55,8 +55,10 @@ class CellSpace(Space):
           combiners: "add", "concat" or both.
 
         Raises:
-          ValueError: no such operation or combiner.
+          ValueError: no such operation or combiner, or none at all.
         """
+        if not operations or not combiners:
+            raise ValueError("nas.space needs at least one operation and one combiner")
         for operation in operations:
             layers.one_of("operation", operation, nasnet.OPERATIONS)
         for combiner in combiners:
@@ -99,6 +101,9 @@ class LayerSpace(Space):
         filters: tuple[int, ...] = (24, 36, 48, 64),
         strides: tuple[int, ...] = (1,),
     ):
+        for name, values in {"sides": sides, "filters": filters, "strides": strides}.items():
+            if not values or not all(type(value) is int and value > 0 for value in values):
+                raise ValueError(f"nas.space.{name} is {values}: choose whole numbers above 0")
         self.layers, self.sides, self.filters, self.strides = layers, sides, filters, strides
         shape = (len(sides), len(sides), len(filters), len(strides))
         self.sizes = tuple(s for n in range(layers) for s in (*shape, *(2,) * n))

@@ -106,7 +106,9 @@ def measure(run: Run, sweep: dict, steps: int = 20) -> float:
             "log_steps": steps + 1,
         }
         command = [sys.executable, *sweep_folder.command(sweep, workdir, run.overrides | short)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=sweep_folder.environment(), capture_output=True, text=True
+        )
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ValueError(f"cannot measure {run.name}: {reason}")

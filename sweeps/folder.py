@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import time
 import uuid
 
@@ -22,6 +23,14 @@ from etils import epath
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 RENEWED = 20.0  # seconds between two signs of life
 LOST = 90.0  # seconds without one after which a run counts as killed
+STATES = {"running", "finished", "stopped", "failed", "pruned"}  # of state.json
+FIELDS = {
+    "config": str,
+    "arguments": list,
+    "base": dict,
+    "runs": dict,
+    "jobs": dict,
+}  # of sweep.json
 
 
 def read(folder: str) -> dict:
@@ -31,14 +40,56 @@ def read(folder: str) -> dict:
       FileNotFoundError: it does not exist.
       ValueError: it is damaged.
     """
+    file, remedy = path(folder) / "sweep.json", "remove it and launch again"
     try:
-        return json.loads((path(folder) / "sweep.json").read_text())
+        found = read_json(file, FIELDS, remedy)
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} holds no sweep: no sweep.json in it") from None
-    except ValueError as error:
+    for name, overrides in found["runs"].items():
+        workdir(folder, name)
+        if not isinstance(overrides, dict):
+            raise ValueError(f"{file} is damaged (the run {name} has no overrides): {remedy}")
+    for name, job in found["jobs"].items():
+        if not isinstance(job, dict) or {type(job.get("engine")), type(job.get("id"))} != {str}:
+            raise ValueError(f"{file} is damaged (the job of {name} has no number): {remedy}")
+    return found
+
+
+def read_json(file, fields: dict[str, type | tuple[type, ...]], remedy: str) -> dict:
+    """Returns the object that a JSON file holds.
+
+    Args:
+      file: path of it.
+      fields: that it has to have -> their types.
+      remedy: what to do where it is damaged, for the message.
+
+    Raises:
+      FileNotFoundError: it does not exist.
+      ValueError: it is damaged: no JSON, no object, or without such a field.
+    """
+    try:
+        found = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged ({error}): {remedy}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} is damaged (it holds no object): {remedy}")
+    wrong = [name for name, kind in fields.items() if not isinstance(found.get(name), kind)]
+    if wrong:
+        raise ValueError(f"{file} is damaged (in {', '.join(wrong)}): {remedy}")
+    return found
+
+
+def workdir(folder: str, name: str) -> epath.Path:
+    """Returns the folder of a run.
+
+    Raises:
+      ValueError: no run has such a name, since it would lead elsewhere.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[\w+,=-][\w.+,=-]*", name):
         raise ValueError(
-            f"{folder}/sweep.json is damaged ({error}): remove it and launch again"
-        ) from error
+            f"{folder} has a run called {name!r}: names are letters, digits and .,=+-_, such as seed=1"
+        )
+    return path(folder) / name
 
 
 def describe(config: str, changes: dict, base: dict, git: str | None) -> dict:
@@ -62,8 +113,10 @@ def record(folder: str, sweep: dict) -> None:
     """Writes FOLDER/sweep.json; the runs and jobs of before stay in it.
 
     Raises:
-      ValueError: the folder holds a sweep of another config, or with other flags.
+      ValueError: the folder holds a sweep of another config, or with other flags, or a name leads elsewhere.
     """
+    for name in sweep.get("runs", {}):
+        workdir(folder, name)
     path(folder).mkdir(parents=True, exist_ok=True)
     with lock(path(folder) / "lock"):
         try:
@@ -80,6 +133,15 @@ def record(folder: str, sweep: dict) -> None:
         write_json(path(folder) / "sweep.json", sweep | {"runs": runs, "jobs": jobs})
 
 
+def environment() -> dict[str, str]:
+    """Returns the environment of a child, in which Python runs the code of this checkout.
+
+    Another one may be installed. Start modules with `python -P -m`: else the current folder comes first.
+    """
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
 def command(sweep: dict, workdir: str, overrides: dict) -> list[str]:
     """Returns the arguments that train one run, after the name of Python."""
     return [
@@ -92,18 +154,24 @@ def command(sweep: dict, workdir: str, overrides: dict) -> list[str]:
 
 
 def state(folder: str, name: str) -> dict:
-    """Returns the run's state.json; {"state": "waiting"} where it never ran, "lost" where it was killed."""
+    """Returns the run's state.json; {"state": "waiting"} where it never ran, "lost" where it was killed.
+
+    Where the file is damaged the run is "waiting", too: it goes on from its checkpoint and loses nothing.
+    """
+    waiting, file = {"state": "waiting"}, workdir(folder, name) / "state.json"
     try:
-        found = json.loads((path(folder) / name / "state.json").read_text())
+        found = read_json(file, {"state": str, "time": (int, float)}, "")
     except (FileNotFoundError, ValueError):
-        return {"state": "waiting"}
-    if found["state"] == "running" and time.time() - found["time"] > LOST:
+        return waiting
+    if found["state"] not in STATES:
+        return waiting
+    if found["state"] == "running" and not abs(time.time() - found["time"]) < LOST:
         return found | {"state": "lost"}
     return found
 
 
 def write_state(folder: str, name: str, state: str, **more) -> None:
-    write_json(path(folder) / name / "state.json", {"state": state, "time": time.time(), **more})
+    write_json(workdir(folder, name) / "state.json", {"state": state, "time": time.time(), **more})
 
 
 def write_json(file: epath.Path, content: dict) -> None:
@@ -121,7 +189,7 @@ def write_bytes(file: epath.Path, content: bytes) -> None:
 def last_lines(folder: str, name: str, number: int = 5) -> str:
     """Returns the end of the run's log, or nothing where the engine keeps it."""
     try:
-        log = (path(folder) / name / "log.txt").read_bytes()
+        log = (workdir(folder, name) / "log.txt").read_bytes()
     except FileNotFoundError:
         return ""
     return "\n".join(log.decode(errors="replace").splitlines()[-number:])
@@ -149,9 +217,9 @@ def engine_settings(file: str | None) -> dict:
         return {}
     try:
         settings = yaml.safe_load(pathlib.Path(file).read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"--engine={file} is no YAML: {error}") from error
-    if not isinstance(settings, dict):
+    if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
         raise ValueError(f"--engine={file} has no settings; see sweeps/engines/")
     return settings
 

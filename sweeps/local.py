@@ -1,5 +1,6 @@
 """Runs a sweep on this machine, some runs at a time, each with its share of the devices or cores."""
 
+import contextlib
 import glob
 import math
 import os
@@ -10,9 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
+from sweeps import folder as sweep_folder
 from sweeps import watch, worker
 
 POLL = 0.5  # seconds
+LOCK = "launcher"  # in a run's folder: held while a launcher here looks after it
 NO_FAILURE = (0, worker.BUSY, worker.SAVED)  # exit statuses of a run
 
 
@@ -26,6 +29,7 @@ def launch(
     """Runs `names`, so many at a time; returns whether all were run.
 
     Ctrl-C and SIGTERM reach the runs as SIGTERM: they save and stop, and the same launch goes on later.
+    Runs that a launcher left on this machine when it was killed count among those at a time.
 
     Args:
       folder: of the sweep.
@@ -37,30 +41,41 @@ def launch(
     Raises:
       ValueError: there are fewer devices or cores than runs at a time.
     """
-    free, names = shares(parallel), iter(names)
-    running: dict[str, tuple[subprocess.Popen, dict]] = {}
+    free, names, left = shares(parallel), iter(names), orphans(folder)
+    if left:
+        print(
+            f"{len(left)} of the runs are still going, left by a launcher that was killed: "
+            f"they count against --parallel={parallel}",
+            flush=True,
+        )
+    running: dict[str, tuple[subprocess.Popen, dict, contextlib.ExitStack]] = {}
     stopping = False
 
     def stop(*_):
         nonlocal stopping
         stopping = True
-        for process, _ in running.values():
+        for process, *_ in running.values():
             process.terminate()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         more = True
         while running or (more and not stopping):
-            while more and free and not stopping:
+            left = {name: share for name, share in left.items() if is_held(folder, name, "lock")}
+            while more and len(running) + len(left) < parallel and not stopping:
                 name = next(names, None)
                 more = name is not None
                 if more:
-                    share = free.pop()
-                    running[name] = _start(folder, name, share), share
+                    used = [one.items() for one in left.values()]
+                    unused = (s for s in free if not any(s.items() <= one for one in used))
+                    share = next(unused, free[-1])
+                    free.remove(share)
+                    running[name] = _start(folder, name, share), share, _hold(folder, name)
             for name in watch(list(running)):
                 running[name][0].terminate()
-            for name, (process, share) in list(running.items()):
+            for name, (process, share, held) in list(running.items()):
                 if process.poll() is not None:
+                    held.close()
                     del running[name]
                     free.append(share)
                     ended(name, process.returncode)
@@ -116,6 +131,36 @@ def follow(
     return statuses if launch(folder, names, parallel, ended, look) else None
 
 
+def orphans(folder: str) -> dict[str, dict[str, str]]:
+    """Returns the runs of a sweep on this machine whose launcher was killed -> their shares of it."""
+    found = {}
+    for name in sweep_folder.read(folder)["runs"] if sweep_folder.is_local(folder) else ():
+        state = sweep_folder.state(folder, name)
+        is_here = state.get("host") == os.uname().nodename and state["state"] in ("running", "lost")
+        if is_here and is_held(folder, name, "lock") and not is_held(folder, name, LOCK):
+            share = state.get("share")
+            found[name] = share if isinstance(share, dict) else {}
+    return found
+
+
+def is_held(folder: str, name: str, lock: str) -> bool:
+    """Whether a process has this lock of a run."""
+    try:
+        with sweep_folder.lock(sweep_folder.workdir(folder, name) / lock, wait=False):
+            return False
+    except BlockingIOError:
+        return True
+
+
+def _hold(folder: str, name: str) -> contextlib.ExitStack:
+    """Takes the launcher's lock of a run, until it is closed; where another launcher has it, none."""
+    held, workdir = contextlib.ExitStack(), sweep_folder.workdir(folder, name)
+    workdir.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(BlockingIOError):
+        held.enter_context(sweep_folder.lock(workdir / LOCK, wait=False))
+    return held
+
+
 def accelerators() -> list[str]:
     """Returns the GPUs that a run may use, without starting JAX."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
@@ -169,8 +214,8 @@ def _parts(numbers: list[str], parts: int) -> list[str]:
 
 def _start(folder: str, name: str, share: dict[str, str]) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "sweeps.worker", folder, name],
-        env=os.environ | share,
+        [sys.executable, "-P", "-m", "sweeps.worker", folder, name],
+        env=sweep_folder.environment() | share,
         stdout=subprocess.DEVNULL,  # the run has a log
         start_new_session=True,  # Ctrl-C reaches it through `launch` alone
     )

@@ -55,7 +55,11 @@ class Group:
     def curves(self, figure: str) -> list[list[tuple[int, float]]]:
         """Returns the (step, value) pairs of each run."""
         return [
-            [(line["step"], line[figure]) for line in run.lines if figure in line]
+            [
+                (line["step"], line[figure])
+                for line in run.lines
+                if figure in line and "step" in line
+            ]
             for run in self.runs
         ]
 
@@ -77,7 +81,7 @@ def collect(folder: str, metric: str) -> list[Group]:
     members = {}
     for standing in watch.look(folder):
         overrides = sweep["runs"][standing.name]
-        config = standing.lines[0]["config"] if standing.lines else sweep["base"]
+        config = standing.header.get("config", sweep["base"])
         fields = {
             short: overrides.get(field, _value(config, field)) for field, short in names.items()
         }
@@ -103,7 +107,7 @@ def rows(groups: list[Group], metric: str) -> list[list]:
     heads = [*groups[0].fields, "n", "state", metric, f"{metric} sd", *figures[1:], *COUNTS]
     found = [heads]
     for group in groups:
-        header = next((run.lines[0] for run in group.counted if run.lines), {})
+        header = next((run.header for run in group.counted if run.header), {})
         found.append(
             [
                 *group.fields.values(),

@@ -5,12 +5,14 @@ Each trial is a run like any other; one that looks worse than the median of the 
 same step, is stopped.
 """
 
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import optuna
 from ml_collections import ConfigDict
+from optuna import distributions
 from optuna.trial import TrialState
 
 from configs.spaces import Range
@@ -58,19 +60,36 @@ class Search:
           space: field -> Range or choices.
           metric: to search for, a name in metrics.jsonl.
           trials: as many as there are to be in the study, over all launchers.
+
+        Raises:
+          ValueError: the space has a field that cannot be drawn; or the study is damaged, or of a space that
+            does not go with this one.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        journal = optuna.storages.journal.JournalFileBackend(str(pathlib.Path(folder, "study.log")))
-        self.study = optuna.create_study(
-            study_name=metric,
-            storage=optuna.storages.JournalStorage(journal),
-            sampler=optuna.samplers.TPESampler(constant_liar=True),  # for trials side by side
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_min_trials=4),
-            direction="minimize" if is_loss(metric) else "maximize",
-            load_if_exists=True,
-        )
+        file, self._space = pathlib.Path(folder, "study.log"), as_distributions(space)
+        try:
+            lock = optuna.storages.journal.JournalFileSymlinkLock(str(file))
+            journal = optuna.storages.journal.JournalFileBackend(str(file), lock)
+            cut_back(file, lock)
+            self.study = optuna.create_study(
+                study_name=metric,
+                storage=optuna.storages.JournalStorage(journal),
+                sampler=optuna.samplers.TPESampler(constant_liar=True),  # for trials side by side
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_min_trials=4),
+                direction="minimize" if is_loss(metric) else "maximize",
+                load_if_exists=True,
+            )
+            before = self.study.get_trials(deepcopy=False)
+        except OSError:
+            raise
+        except Exception as error:  # Optuna does not look at what it reads
+            raise damaged(file, repr(error)) from error
+        check_same_space(file, before, self._space)
+        runs = {t.user_attrs[NAME]: t.params for t in before if NAME in t.user_attrs}
+        if runs:  # sweep.json may have been lost
+            sweep_folder.record(folder, sweep | {"runs": runs})
         self._folder, self._sweep, self._base = folder, sweep, base
-        self._space, self._metric, self._trials = space, metric, trials
+        self._metric, self._trials = metric, trials
         self._running: dict[str, optuna.Trial] = {}
         self._reported: dict[str, int] = {}  # the last step that the study knows
         self._hopeless: set[str] = set()
@@ -84,8 +103,8 @@ class Search:
                 self._running[name] = optuna.Trial(self.study, frozen._trial_id)
                 yield name
         while sum(NAME in trial.user_attrs for trial in self.study.trials) < self._trials:
-            trial = self.study.ask()
-            overrides = {field: _draw(trial, field, v) for field, v in self._space.items()}
+            trial = self.study.ask(self._space)
+            overrides = trial.params
             name = expand.runs([overrides], self._base)[0].name
             sweep_folder.record(self._folder, self._sweep | {"runs": {name: overrides}})
             trial.set_user_attr(NAME, name)
@@ -117,7 +136,7 @@ class Search:
         if name in self._hopeless:
             self.study.tell(trial, state=TrialState.PRUNED)
             sweep_folder.write_state(self._folder, name, "pruned")
-        elif standing.state == "finished" and value is not None:
+        elif standing.state == "finished" and value is not None and math.isfinite(value):
             self.study.tell(trial, value)
         elif standing.state in ("finished", "failed"):
             self.study.tell(trial, state=TrialState.FAIL)
@@ -134,9 +153,75 @@ class Search:
         return text
 
 
-def _draw(trial: optuna.Trial, field: str, values):
+def as_distributions(space: dict) -> dict[str, distributions.BaseDistribution]:
+    """Returns a space as Optuna wants it.
+
+    Args:
+      space: field -> Range or choices.
+
+    Raises:
+      ValueError: there is no field, or one that cannot be drawn.
+    """
+    if not isinstance(space, dict) or not space:
+        raise ValueError(f"the space() is {space!r}: let it be fields and their values")
+    found = {}
+    for field, values in space.items():
+        try:
+            found[field] = _distribution(values)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"the space() has {field}: {values!r}: {error}") from error
+    return found
+
+
+def _distribution(values) -> distributions.BaseDistribution:
+    if isinstance(values, str):
+        raise ValueError("a text is no list of choices")
     if not isinstance(values, Range):
-        return trial.suggest_categorical(field, list(values))
+        return distributions.CategoricalDistribution(list(values))
+    if not all(map(math.isfinite, values)):
+        raise ValueError("the ends of a range are numbers")
     if isinstance(values.low, int) and isinstance(values.high, int):
-        return trial.suggest_int(field, values.low, values.high, log=values.log)
-    return trial.suggest_float(field, values.low, values.high, log=values.log)
+        return distributions.IntDistribution(values.low, values.high, log=values.log)
+    return distributions.FloatDistribution(values.low, values.high, log=values.log)
+
+
+def check_same_space(file, before: list, space: dict) -> None:
+    """Raises ValueError where trials were drawn from a space that Optuna cannot join with this one.
+
+    A wider or narrower range and another field go on with what the trials have shown; other choices, and a
+    range that was or becomes logarithmic, do not.
+    """
+    for trial in before:
+        for field in trial.distributions.keys() & space.keys():
+            was, now = trial.distributions[field], space[field]
+            as_read = distributions.json_to_distribution(distributions.distribution_to_json(now))
+            try:
+                distributions.check_distribution_compatibility(was, as_read)
+            except ValueError as error:
+                raise ValueError(
+                    f"{file} is the study of another space: {field} was {_text(was)} and is "
+                    f"{_text(now)}. Choose another --workdir, or the space of before"
+                ) from error
+
+
+def _text(one: distributions.BaseDistribution) -> str:
+    if isinstance(one, distributions.CategoricalDistribution):
+        return f"one of {', '.join(map(repr, one.choices))}"
+    return f"{one.low} to {one.high}{', logarithmic' if one.log else ''}"
+
+
+def cut_back(file: pathlib.Path, lock) -> None:
+    """Takes the line off a journal that a kill has cut short, which would join with the next one."""
+    lock.acquire()
+    try:
+        with file.open("r+b") as opened:
+            opened.truncate(opened.read().rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def damaged(file, why: str) -> ValueError:
+    return ValueError(
+        f"{file} is damaged ({why}): move it away and launch again: a new study begins, in which runs "
+        "that are there count when they are drawn again"
+    )

@@ -44,11 +44,14 @@ def write(folder: str, name: str, settings: dict, file: pathlib.Path) -> None:
     Raises:
       ValueError: SkyPilot does not accept it.
     """
+    envs = settings.get("envs", {})
+    if not isinstance(envs, dict):
+        raise ValueError(f"--engine: envs are {envs!r}: let them be names and values")
     task = {
         "name": name,
         "workdir": str(sweep_folder.PROJECT),
         **settings,
-        "envs": {"RUN": "", **settings.get("envs", {})},
+        "envs": {"RUN": "", **envs},
         "run": f'{settings.get("run", "")}\npython -m sweeps.worker {folder} "$RUN"\n'.lstrip(),
     }
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,10 @@ its run goes on from its last checkpoint.
 """
 
 import pathlib
+import shlex
 import shutil
 import subprocess
+import sys
 
 from sweeps import folder as sweep_folder
 from sweeps import worker
@@ -63,7 +65,14 @@ def launch(folder: str, names: list[str], parallel: int, settings: dict) -> list
     import submitit
 
     logs = pathlib.Path(folder, "slurm")
-    executor = submitit.AutoExecutor(logs, cluster="slurm", slurm_max_num_timeout=10**6)
+    # As `sweep_folder.environment`, in the job's shell: it imports `Task` by name.
+    path = f'{shlex.quote(str(sweep_folder.PROJECT))}"${{PYTHONPATH:+:$PYTHONPATH}}"'
+    executor = submitit.AutoExecutor(
+        logs,
+        cluster="slurm",
+        slurm_max_num_timeout=10**6,
+        slurm_python=f"env PYTHONPATH={path} {shlex.quote(sys.executable)} -P",
+    )
     try:
         executor.update_parameters(
             name=pathlib.Path(folder).name,

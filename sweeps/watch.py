@@ -1,11 +1,13 @@
 """How the runs of a sweep stand: state, step, latest figures, time to go."""
 
 import dataclasses
+import math
 import sys
 import time
 
 from tqdm import tqdm
 
+from data.messages import plain
 from sweeps import folder as sweep_folder
 from sweeps import sky, slurm
 from training import metrics
@@ -19,7 +21,7 @@ class Standing:
     """Of one run."""
 
     name: str
-    state: str  # waiting, queued, running, finished, stopped, failed, lost
+    state: str  # waiting, queued, running, finished, stopped, failed, lost, pruned
     lines: list[dict]  # of metrics.jsonl
     last: str  # end of the log of a failed run
 
@@ -28,24 +30,46 @@ class Standing:
         return max((line.get("step", 0) for line in self.lines), default=0)
 
     @property
+    def headers(self) -> list[dict]:
+        """Of the start and of each resumption; none where the file has lost them."""
+        lines = [header for line in self.lines for header in (line, line.get("resumed", {}))]
+        return [header for header in lines if "config" in header]
+
+    @property
+    def header(self) -> dict:
+        """The first one, or an empty one."""
+        return next(iter(self.headers), {})
+
+    @property
     def total_steps(self) -> int:
-        headers = [header for line in self.lines for header in (line, line.get("resumed", {}))]
-        return max((header.get("total_steps", 0) for header in headers), default=0)
+        return max((header.get("total_steps", 0) for header in self.headers), default=0)
 
     @property
     def to_do(self) -> bool:
         """Whether it is to be launched: neither done nor in the hands of another launcher."""
         return self.state not in ("finished", "running", "queued", "pruned")
 
+    @property
+    def missing(self) -> str:
+        """Why a report cannot have it; nothing where it has ended well and its figures can be read."""
+        if self.state != "finished":
+            return self.state
+        known = {"parameters", "multiply_adds"} <= self.header.keys()
+        whole = known and self.latest("eval/top1") is not None
+        return "" if whole else "finished, but its metrics.jsonl is damaged"
+
     def latest(self, metric: str) -> float | None:
-        return next((line[metric] for line in reversed(self.lines) if metric in line), None)
+        values = (line.get(metric) for line in reversed(self.lines))
+        return next((value for value in values if isinstance(value, int | float)), None)
 
     @property
     def seconds_left(self) -> float | None:
         rate = self.latest("train/images_per_second")
-        if self.state != "running" or not rate or not self.total_steps:
+        batch_size = self.header.get("config", {}).get("batch_size")
+        if self.state != "running" or not rate or not self.total_steps or not batch_size:
             return None
-        return (self.total_steps - self.step) * self.lines[0]["config"]["batch_size"] / rate
+        seconds = (self.total_steps - self.step) * batch_size / rate
+        return seconds if math.isfinite(seconds) else None
 
 
 def look(folder: str, names: list[str] | None = None) -> list[Standing]:
@@ -67,13 +91,13 @@ def look(folder: str, names: list[str] | None = None) -> list[Standing]:
     for name in sweep["runs"] if names is None else names:
         noted = sweep_folder.state(folder, name)
         state, job = noted["state"], jobs.get(name)
-        in_queue = queues[job["engine"]].get(job["id"]) if job else None
+        in_queue = queues.get(job["engine"], {}).get(job["id"]) if job else None
         if in_queue in WAITING:  # also a run that was stopped, and is to go on
             state = "queued"
         elif in_queue and state not in ("finished", "failed"):  # its job has just begun
             state = "running"
-        lines = metrics.read_lines(sweep_folder.path(folder) / name)
-        found.append(Standing(name, state, lines, noted.get("last", "")))
+        lines = metrics.read_lines(sweep_folder.workdir(folder, name))
+        found.append(Standing(name, state, lines, str(noted.get("last", ""))))
     return found
 
 
@@ -128,7 +152,7 @@ class Pace:
 
 def table(standings: list[Standing], metric: str) -> str:
     """Returns what a terminal shows of them, with a line of totals at the end."""
-    width = max(len(standing.name) for standing in standings)
+    width = max((len(standing.name) for standing in standings), default=3)
     rows = [f"{'run':{width}}  {'state':9} {'step':>15} {metric:>12} {'images/s':>9} {'ETA':>9}"]
     for one in standings:
         value, rate = one.latest(metric), one.latest("train/images_per_second")
@@ -142,7 +166,7 @@ def table(standings: list[Standing], metric: str) -> str:
         row = "{:>15} {:>12} {:>9} {:>9}".format(*cells)
         rows.append(f"{one.name:{width}}  {one.state:9} {row}".rstrip())
         if one.state == "failed":
-            rows += [f"    {line}" for line in one.last.splitlines()[-1:]]
+            rows += [f"    {plain(line)}" for line in one.last.splitlines()[-1:]]
     return "\n".join([*rows, totals(standings)])
 
 

@@ -14,6 +14,11 @@ import threading
 from sweeps import folder as sweep_folder
 
 CORES = "SWEEP_CORES"  # environment variable: the cores of this run, "0,1"
+SHARE = (
+    CORES,
+    "CUDA_VISIBLE_DEVICES",
+    "XLA_PYTHON_CLIENT_MEM_FRACTION",
+)  # what a launcher gives it
 SAVED = 128 + signal.SIGTERM  # exit status of train.py: stopped by a signal, can go on
 BUSY = 75  # exit status of this: another process runs it
 
@@ -28,7 +33,7 @@ class Worker:
 
     def run(self) -> int:
         """Trains the run to its end, unless it is done; returns the exit status."""
-        workdir = sweep_folder.path(self._folder) / self._name
+        workdir = sweep_folder.workdir(self._folder, self._name)
         workdir.mkdir(parents=True, exist_ok=True)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop())
@@ -60,11 +65,14 @@ class Worker:
     def _watch(self, lock: int | None) -> int:
         """Trains, gives signs of life meanwhile, and notes how it ended."""
         done = threading.Event()
+        host = os.uname().nodename
+        share = {name: os.environ[name] for name in SHARE if name in os.environ}
 
         def keep_renewing():
             while True:
-                host = os.uname().nodename
-                sweep_folder.write_state(self._folder, self._name, "running", host=host)
+                sweep_folder.write_state(
+                    self._folder, self._name, "running", host=host, share=share
+                )
                 if done.wait(sweep_folder.RENEWED):
                     return
 
@@ -87,6 +95,8 @@ class Worker:
     def _train(self, lock: int | None) -> int:
         """Runs train.py; returns its exit status."""
         sweep = sweep_folder.read(self._folder)
+        if self._name not in sweep["runs"]:
+            raise ValueError(f"{self._folder} has no run {self._name}")
         workdir = f"{self._folder}/{self._name}"
         train = sweep_folder.command(sweep, workdir, sweep["runs"][self._name])
         # Slurm warns all processes of a run by these; what to do, this process decides.
@@ -99,6 +109,7 @@ class Worker:
                 output = stack.enter_context(open(log, "a"))
             self._child = subprocess.Popen(
                 [*ignoring, sys.executable, *train],
+                env=sweep_folder.environment(),
                 stdout=output,
                 stderr=output,
                 # The child holds the lock, too: should this process be killed, it is still running.
@@ -123,7 +134,11 @@ def main(folder: str, name: str) -> int:
     sweep_folder.reach_buckets()
     if CORES in os.environ and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in os.environ[CORES].split(",")})
-    return Worker(folder, name).run()
+    try:
+        return Worker(folder, name).run()
+    except (OSError, ValueError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 1
 
 
 if __name__ == "__main__":

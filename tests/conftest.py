@@ -54,6 +54,17 @@ def assert_alike(one, two, tolerance=1e-5):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * (1e-3 + np.abs(b).max()))
 
 
+@pytest.fixture(scope="session")
+def other_checkout(tmp_path_factory):
+    """A folder with another checkout's code, all of which fails: to be on PYTHONPATH, or the current folder."""
+    folder = tmp_path_factory.mktemp("other_checkout")
+    for path in PROJECT.iterdir():
+        if path.suffix == ".py" or (path / "__init__.py").exists():
+            text = "raise ImportError('code of another checkout')"
+            (folder / path.with_suffix(".py").name).write_text(text)
+    return folder
+
+
 @pytest.fixture
 def digits():
     return few_digits()

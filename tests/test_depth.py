@@ -170,7 +170,8 @@ def test_gradients_go_from_the_first_layer_to_the_last(network):
 
 def test_the_time_that_is_left_is_told_from_the_work_that_is_done(tmp_path, monkeypatch):
     folder = str(tmp_path)
-    sweep_folder.write_json(tmp_path / "sweep.json", {"runs": {"a": {}, "b": {}}, "jobs": {}})
+    sweep = sweep_folder.describe("x", {}, {}, None)
+    sweep_folder.record(folder, sweep | {"runs": {"a": {}, "b": {}}})
     clock = 1000.0
     monkeypatch.setattr(watch.time, "monotonic", lambda: clock)
     pace = watch.Pace(folder, {"a": 100, "b": 300})

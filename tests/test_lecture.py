@@ -4,6 +4,7 @@ import functools
 import json
 import re
 
+import pytest
 from conftest import PROJECT
 
 from analysis import lecture, plots, towers
@@ -20,6 +21,14 @@ def parts():
 def test_the_page_is_what_the_networks_say():
     made = lecture.document(NETWORKS, towers.section(parts()))
     assert made == PAGE, "python scripts/lecture.py writes the page again"
+
+
+def test_a_network_that_lacks_a_count_is_named():
+    for missing in ("activations", "image_size", "paper"):
+        networks = [n | {} for n in NETWORKS]
+        del next(n for n in networks if n["name"] == "ZFNet")[missing]
+        with pytest.raises(ValueError, match=f"ZFNet is a row .* no {missing}: scripts/summarize"):
+            lecture.document(networks, "")
 
 
 def test_the_pictures_of_the_page_are_drawn():

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 import data
 import models
 from models import nasnet, zoph_le
-from search import children, loop, methods, report, spaces, supernet
+from search import children, loop, methods, ranges, report, spaces, supernet
 from training import metrics
 
 FIELDS = {
@@ -345,10 +345,11 @@ TINY = (
 )
 
 
-def test_a_whole_search_reports_and_its_genotype_trains(tmp_path):
+def test_a_whole_search_reports_and_its_genotype_trains(tmp_path, other_checkout):
     script = ["scripts/nas.py", "--config=configs/nas/digits.py", f"--workdir={tmp_path / 'nas'}"]
     fast = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    done = subprocess.run(**command(*script, *TINY, env=fast))
+    other = {"PYTHONPATH": str(other_checkout)}  # of whose code none runs, also not in processes
+    done = subprocess.run(**command(*script, *TINY, env=fast | other))
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "nas" / "report.md").read_text()
     for words in ("REINFORCE", "core-hours", "Spearman", "trained from scratch", "normal cell"):
@@ -404,6 +405,52 @@ def test_mistakes_are_told_in_one_line(tmp_path):
         assert done.returncode == 1
         assert message in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())  # nothing that would be in the way of the right command
+
+
+@pytest.mark.parametrize(
+    "field, value, right",
+    [
+        ("seeds", 0, "1 to"),
+        ("asks", -1, "1 to"),
+        ("validation", 100, "1 to 99"),
+        ("space.nodes", 0, "1 to"),
+        ("objective.exponent", float("nan"), "-100 to 100"),
+        ("evolution.sample", 0, "1 to"),
+        ("ppo.clip", -0.2, "0 to"),
+        ("ppo.baseline", 1.5, "0 to 1"),
+        ("reinforce.learning_rate", float("inf"), "0 to"),
+        ("sharing.clip_norm", -1.0, "0 to"),
+        ("final.drawn", -1, "0 to"),
+        ("methods", (), "at least one, each once"),
+        ("methods", ("ppo", "ppo"), "at least one, each once"),
+    ],
+)
+def test_a_number_of_a_search_that_is_out_of_its_range_is_told(field, value, right):
+    nas = importlib.import_module("configs.nas.digits").get_config().nas
+    ranges.check(nas)
+    nas.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=f"nas.{field} is .*{right}"):
+        ranges.check(nas)
+
+
+def test_every_number_of_a_search_has_a_range():
+    names = set()
+    for name in ("digits", "layers"):
+        nas = importlib.import_module(f"configs.nas.{name}").get_config().nas
+        ranges.check(nas)
+        flat = metrics.flatten(nas.to_dict())
+        names |= {f for f, x in flat.items() if type(x) in (int, float) and "proxy." not in f}
+    assert names <= ranges.RANGES.keys()
+
+
+def test_a_space_without_a_choice_is_told():
+    for space, message in (
+        ({"kind": "cells", "operations": ()}, "at least one operation"),
+        ({"kind": "layers", "sides": ()}, "nas.space.sides is"),
+        ({"kind": "layers", "filters": (24, 0)}, "nas.space.filters is"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            spaces.make(**space)
 
 
 def test_what_one_compiled_network_cannot_do_is_told():

@@ -13,8 +13,13 @@ COMMANDS = ["train.py", "eval.py", *(f"scripts/{p.name}" for p in PROJECT.glob("
 
 
 @pytest.mark.parametrize("script", COMMANDS)
-def test_help_shows_an_example(script):
-    done = subprocess.run(**command(script, "--help"))
+def test_help_shows_an_example_and_the_code_beside_a_script_runs(script, other_checkout):
+    """Also with another checkout first on the path, scripts where Python adds no folder of its own."""
+    env = {"PYTHONPATH": str(other_checkout)}
+    if script.startswith("scripts/"):
+        env["PYTHONSAFEPATH"] = "1"
+    done = subprocess.run(**command(script, "--help", env=env))
+    assert "another checkout" not in done.stderr
     assert f"python {script} " in done.stdout
     assert "xample" in done.stdout
 

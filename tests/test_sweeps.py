@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import itertools
 import os
 import pathlib
 import shutil
@@ -22,6 +23,7 @@ from configs import depth, digits, mobilenet, resnet50, spaces
 from sweeps import estimate, expand, local, results, search, sky, slurm, watch, worker
 from sweeps import folder as sweep_folder
 from training import metrics
+from training.command import explain
 
 CONFIG = """
 from configs import digits, spaces
@@ -370,6 +372,234 @@ def test_a_killed_worker_leaves_its_run_locked_until_the_training_ends(config):
     second = subprocess.run(**command(*arguments))
     assert second.returncode == worker.BUSY
     subprocess.run(["pkill", "-f", f"train.py.*{folder}"], check=True)
+
+
+class Started:
+    """In place of a worker: ends when it is told to."""
+
+    def __init__(self, name):
+        self.name, self.returncode = name, None
+
+    def poll(self):
+        return self.returncode
+
+    def terminate(self):
+        self.returncode = worker.SAVED
+
+
+@pytest.fixture
+def left(tmp_path, monkeypatch):
+    """A sweep of four runs whose launcher was killed while two of them ran: returns folder and their locks."""
+    folder = str(tmp_path)
+    names = [f"seed={seed}" for seed in range(4)]
+    made_up(folder, {name: ({}, "stopped", []) for name in names})
+    locks = {}
+    for core, name in zip((2, 1), names, strict=False):
+        more = {"host": os.uname().nodename, "share": {worker.CORES: str(core)}}
+        sweep_folder.write_state(folder, name, "running", **more)
+        locks[name] = contextlib.ExitStack()
+        locks[name].enter_context(sweep_folder.lock(tmp_path / name / "lock"))
+    monkeypatch.setattr(local, "POLL", 0.001)
+    monkeypatch.setattr(worker, "cores", lambda: ["0", "1", "2"])
+    monkeypatch.setattr(local, "accelerators", lambda: [])
+    yield folder, locks
+    for held in locks.values():
+        held.close()
+
+
+def launched(folder, monkeypatch, parallel, step):
+    """Launches the two runs that are not there yet; returns what was started, with its share."""
+    started = []
+
+    def start(_, name, share):
+        started.append((Started(name), share))
+        return started[-1][0]
+
+    monkeypatch.setattr(local, "_start", start)
+    counts = itertools.count()
+    local.launch(
+        folder,
+        ["seed=2", "seed=3"],
+        parallel,
+        lambda name, status: None,
+        lambda running: step(next(counts), [one for one, _ in started]) or [],
+    )
+    return [(one.name, share.get(worker.CORES)) for one, share in started]
+
+
+def test_runs_that_a_killed_launcher_left_count_among_those_at_a_time(left, monkeypatch, capfd):
+    folder, locks = left
+
+    def step(poll, started):
+        if poll < 5:
+            assert not started  # both places are taken
+        elif poll == 5:
+            locks["seed=1"].close()
+        elif poll < 10:
+            assert len(started) <= 1
+        elif poll == 10:
+            assert [one.name for one in started] == ["seed=2"]
+            locks["seed=0"].close()
+        elif poll == 15:
+            assert len(started) == 2
+            for one in started:
+                one.returncode = 0
+
+    assert [name for name, _ in launched(folder, monkeypatch, 2, step)] == ["seed=2", "seed=3"]
+    assert "2 of the runs are still going" in capfd.readouterr().out
+
+
+def test_a_run_starts_on_the_cores_that_those_of_a_killed_launcher_leave(left, monkeypatch):
+    folder, _ = left
+
+    def step(poll, started):
+        for one in started:
+            one.returncode = 0
+
+    assert launched(folder, monkeypatch, 3, step) == [("seed=2", "0"), ("seed=3", "0")]
+
+
+def test_runs_of_a_launcher_that_lives_or_is_elsewhere_do_not_count(left):
+    folder, locks = left
+    assert [*local.orphans(folder)] == ["seed=0", "seed=1"]
+    with local._hold(folder, "seed=0"):
+        assert [*local.orphans(folder)] == ["seed=1"]
+    sweep_folder.write_state(folder, "seed=1", "running", host="elsewhere")
+    assert [*local.orphans(folder)] == ["seed=0"]
+    locks["seed=0"].close()
+    assert not local.orphans(folder) and not local.orphans("s3://bucket/sweep")
+
+
+def test_children_run_the_code_of_this_checkout(tmp_path, other_checkout, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(other_checkout))
+    monkeypatch.chdir(other_checkout)
+    made_up(str(tmp_path), {"seed=0": ({}, "finished", [])})
+    assert local._start(str(tmp_path), "seed=0", {}).wait() == 0  # finished: it trains nothing
+    environment = sweep_folder.environment()
+    assert environment["PYTHONPATH"] == f"{PROJECT}{os.pathsep}{other_checkout}"
+    program = "import sys; open(sys.argv[2].partition('=')[2] + '/path', 'w').write(str(sys.path))"
+    (tmp_path / "train.py").write_text(program)
+    monkeypatch.setattr(sweep_folder, "PROJECT", tmp_path)
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    sweep_folder.write_state(str(tmp_path), "seed=0", "stopped")
+    assert worker.Worker(str(tmp_path), "seed=0").run() == 0
+    path = (tmp_path / "seed=0" / "path").read_text()
+    assert path.startswith(f"['{tmp_path}', '{other_checkout}'")
+
+
+def test_jobs_of_slurm_run_the_code_of_this_checkout(tmp_path, other_checkout, monkeypatch):
+    """With a command in place of sbatch that keeps what it is given."""
+    (tmp_path / "sbatch").write_text(f'#!/bin/sh\ncp "$1" {tmp_path}/script\necho job 7\n')
+    (tmp_path / "sbatch").chmod(0o755)
+    (tmp_path / "srun").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert slurm.launch(str(tmp_path / "sweep"), ["seed=0"], 1, {}) == [("seed=0", "7")]
+    [line] = [x for x in (tmp_path / "script").read_text().splitlines() if x.startswith("srun ")]
+    python = line[line.index(" env ") : line.index(" -u -m submitit")]
+    for other in (str(other_checkout), ""):
+        monkeypatch.setenv("PYTHONPATH", other)
+        program = f"{python} -c 'import sweeps, sys; print(sweeps.__file__, sys.path)'"
+        done = subprocess.run(
+            program, shell=True, cwd=other_checkout, capture_output=True, text=True
+        )
+        assert done.stdout.startswith(f"{PROJECT}/sweeps/__init__.py "), done.stderr
+        assert ("''" in done.stdout, str(other_checkout) in done.stdout) == (False, bool(other))
+
+
+SPACE = {"model.depth": [8, 14], "optimizer.learning_rate": spaces.Range(0.01, 1.0, log=True)}
+
+
+@pytest.mark.parametrize(
+    "later, message",
+    [
+        ({}, None),
+        ({"model.depth": [8, 14, 20]}, "model.depth was one of 8, 14 and is one of 8, 14, 20"),
+        ({"model.depth": [14, 8]}, "model.depth was one of 8, 14 and is one of 14, 8"),
+        ({"model.depth": spaces.Range(8, 14)}, "model.depth was one of 8, 14 and is 8 to 14. Ch"),
+        ({"optimizer.learning_rate": spaces.Range(0.001, 2.0, log=True)}, None),
+        ({"optimizer.learning_rate": spaces.Range(0.01, 1.0)}, "1.0, logarithmic and is 0.01 to 1"),
+        ({"optimizer.momentum": [0.8, 0.9]}, None),
+    ],
+)
+def test_a_study_of_another_space_goes_on_or_is_refused_with_the_difference(
+    later, message, tmp_path
+):
+    sweep = sweep_folder.describe("configs/digits.py", {}, {}, None)
+
+    def opened(space, trials):
+        base = digits.get_config()
+        return search.Search(str(tmp_path), sweep, base, space, "eval/top1", trials)
+
+    first = opened(SPACE, 2)
+    for name in first.names():
+        first.study.tell(first._running.pop(name), 0.5)
+    if message:
+        with pytest.raises(ValueError, match=f"study.log is the study of another .*{message}"):
+            opened(SPACE | later, 3)
+        return
+    (tmp_path / "sweep.json").unlink()  # the study knows its runs, too
+    [name] = opened(SPACE | later, 3).names()
+    runs = sweep_folder.read(str(tmp_path))["runs"]
+    assert len(runs) == 3 and runs[name].keys() == (SPACE | later).keys()
+
+
+@pytest.mark.parametrize(
+    "space, message",
+    [
+        ({}, "let it be fields and their values"),
+        ({"model.depth": []}, "model.depth: \\[\\]: .* one or more"),
+        ({"model.depth": 20}, "model.depth: 20: "),
+        ({"model.name": "resnet"}, "a text is no list of choices"),
+        ({"seed": spaces.Range(9, 1)}, "low <= high"),
+        ({"lr": spaces.Range(0.0, 1.0, log=True)}, "low > 0"),
+        ({"lr": spaces.Range(0.1, float("inf"))}, "the ends of a range are numbers"),
+    ],
+)
+def test_a_space_that_cannot_be_drawn_is_told(space, message):
+    with pytest.raises(ValueError, match=message):
+        search.as_distributions(space)
+
+
+def test_a_journal_that_a_kill_cut_short_goes_on(tmp_path):
+    sweep = sweep_folder.describe("configs/digits.py", {}, {}, None)
+    arguments = (str(tmp_path), sweep, digits.get_config(), SPACE, "eval/top1", 2)
+    first = search.Search(*arguments)
+    [name, other] = first.names()
+    first.study.tell(first._running.pop(name), 0.5)
+    with (tmp_path / "study.log").open("a") as file:
+        file.write('{"op_code": 6, "trial')
+    assert [*search.Search(*arguments).names()] == [other]
+    assert search.Search(*arguments).study.best_value == 0.5
+
+
+def test_a_flag_out_of_its_range_is_told():
+    program = """
+import importlib.util, sys
+from training import command
+spec = importlib.util.spec_from_file_location("sweep_script", "scripts/sweep.py")
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
+for flag in sys.argv[1:]:
+    try:
+        command.parse(["sweep.py", flag])
+    except ValueError as error:
+        print(command.explain(error))
+"""
+    flags = ["--parallel=-1", "--trials=0", "--images=-5", "--price=-1", "--price=nan", "--price=1"]
+    done = subprocess.run(**command("-c", program, *flags))
+    lines = done.stdout.splitlines()
+    assert len(lines) == 5, done.stderr
+    assert all(flag in line for flag, line in zip(flags, lines, strict=False))
+
+
+@pytest.mark.parametrize("text", ["a: b: c", "- 1", "1: 2", "d: 2026-13-45", "\0", "[" * 1000])
+def test_an_engines_file_without_settings_is_told(text, tmp_path):
+    file = tmp_path / "engine.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=f"--engine={file} ") as raised:
+        sweep_folder.engine_settings(str(file))
+    assert explain(raised.value)
+    with pytest.raises(ValueError, match="envs are"):
+        sky.write("gs://bucket/x", "x", {"envs": [1]}, tmp_path / "task.yaml")
 
 
 def test_runs_at_a_time_share_the_machine_evenly(monkeypatch):

@@ -1,23 +1,68 @@
 """Metrics as JSON lines and TensorBoard events, and what the terminal shows."""
 
+import functools
 import json
 import sys
+from collections.abc import Callable
 
 import jax
 from etils import epath
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from data.messages import tell
+
 
 def read_lines(workdir) -> list[dict]:
-    """Returns what WORKDIR/metrics.jsonl holds; a line that a kill cut short is left out."""
-    return read_jsonl(epath.Path(workdir).expanduser() / "metrics.jsonl")
+    """Returns what WORKDIR/metrics.jsonl holds, as `read_jsonl` does."""
+    return read_jsonl(epath.Path(workdir).expanduser() / "metrics.jsonl", _is_header_or_figures)
 
 
-def read_jsonl(path) -> list[dict]:
-    """Returns the objects of a file with one a line, none where there is no file; as `read_lines`."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
+def read_jsonl(path, is_right: Callable[[dict], bool] = lambda line: True) -> list[dict]:
+    """Returns the objects of a file with one a line, none where there is no file.
+
+    Left out are a last line that a kill cut short, and, told in a line, what a power loss or a bad disk
+    has damaged: lines that are no object.
+
+    Args:
+      path: of the file.
+      is_right: whether an object is one of this file; others are left out as damaged, too.
+    """
+    *lines, last = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    found = [_object(line) for line in lines if line.strip()]
+    right = [line for line in found if line is not None and is_right(line)]
+    damaged = len(found) - len(right) + bool(last.strip() and not last.startswith(b"{"))
+    if damaged:
+        _tell_once(f"{path}: left out {damaged} damaged line{'s' * (damaged != 1)}")
+    return right
+
+
+_tell_once = functools.cache(tell)  # a launcher reads a file again and again
+
+
+def _object(line: bytes) -> dict | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_header_or_figures(line: dict) -> bool:
+    """Whether headers are objects, steps and counts such numbers, and figures numbers."""
+    headers = line, line.get("resumed", {})
+    if not all(isinstance(header, dict) for header in headers):
+        return False
+    configs = [header.get("config", {}) for header in headers]
+    if not all(isinstance(config, dict) for config in configs):
+        return False
+    names = ("step", "total_steps", "parameters", "multiply_adds")
+    counts = [header.get(name, 0) for header in headers for name in names]
+    counts += [config.get("batch_size", 1) for config in configs]
+    figures = [value for name, value in line.items() if "/" in name]
+    return all(type(count) is int and 0 <= count < 2**63 for count in counts) and all(
+        isinstance(figure, int | float) and not abs(figure) > 1e300 for figure in figures
+    )
 
 
 def check_same_config(lines: list[dict], config: dict, may_differ: set[str]) -> list[str]:
