@@ -1,18 +1,29 @@
 """Evaluates a checkpoint; the last line of standard output is one JSON object.
 
+Data and network are those of the run in --workdir; --config or --config.FIELD set others, and what then
+differs from the run is told.
+
 Examples:
-  python eval.py --config=configs/digits.py
-  python eval.py --config=configs/resnet50.py --workdir=runs/resnet50 --checkpoint=best --crops=10
+  python eval.py --workdir=runs/digits
+  python eval.py --workdir=runs/resnet50 --checkpoint=best --crops=10
+  python eval.py --workdir=runs/mine --config.input.source=folder:OTHER
 """
 
+if __name__ == "__main__":
+    from training import start
+
+    start.early()
+
 import json
+import math
 
 import optax
 from absl import flags
 
 import data
 import models
-from training import checkpoints, command, evaluation, sharding, state, steps
+from data.messages import tell
+from training import checkpoints, command, evaluation, metrics, ranges, sharding, state, steps
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
 CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "best (by top-1), latest, or a step.")
@@ -20,14 +31,24 @@ CROPS = flags.DEFINE_integer("crops", 1, "1, the centre; or 10, also the corners
 
 
 def main() -> None:
-    config = command.CONFIG.value
+    config, workdir = command.CONFIG.value, command.workdir()
+    ranges.check(config)
+    saved = checkpoints.Checkpoints(workdir, read_only=True)
+    run = metrics.newest_header(metrics.read_lines(workdir))
+    for difference in metrics.differences_that_count(run, config.to_dict()):
+        tell(f"other than the run: {difference}")
+
     mesh = sharding.make_mesh()
     model = models.create(**config.model)
-    source = data.open_source(config.input, train=False)
+    source = data.open_source(config.input, train=False, class_names=run.get("classes"))
+    if len(source.class_names) != config.model.num_classes:
+        raise ValueError(
+            f"the images are of {len(source.class_names)} classes, the network knows "
+            f"{config.model.num_classes}: these are not the data that it was trained on"
+        )
     batch_size = sharding.eval_batch_size(config.batch_size, mesh.size)
     batches = data.make_eval(source, config.input, batch_size, CROPS.value)
 
-    saved = checkpoints.Checkpoints(command.workdir(), read_only=True)
     shape = data.input_shape(config.input)
     like = state.create(model, optax.identity(), shape, config.seed, mesh)  # no optimizer state
     train_state = saved.restore(CHECKPOINT.value, like)
@@ -35,6 +56,11 @@ def main() -> None:
     preprocess = data.make_preprocess(config.input, train=False, crops=CROPS.value)
     eval_step = steps.make_eval_step(model, preprocess, mesh)
     result = evaluation.evaluate(eval_step, train_state, batches, mesh)
+    if not math.isfinite(result["loss"]):
+        raise FloatingPointError(
+            f"the loss is {result['loss']}: the network of step {int(train_state.step)} answers with no "
+            "numbers; choose another --checkpoint"
+        )
     print(json.dumps({"step": int(train_state.step), **result}))
 
 

@@ -2,7 +2,9 @@
 
 from setuptools import find_packages, setup
 
-JAX = "jax>=0.10"
+# jaxlib 0.10.2 computes some programs wrongly on the CPU (jax#39103); it and 0.11.0 crash on others (jax#39257).
+JAX = "jax>=0.10,!=0.10.2,!=0.11.0"
+GCS, S3 = ["gcsfs>=2024.10"], ["s3fs>=2024.10"]
 SWEEPS = ["optuna>=4.2", "submitit>=1.5.3"]
 
 setup(
@@ -50,13 +52,19 @@ setup(
     extras_require={
         "cuda": [JAX.replace("jax", "jax[cuda]")],
         "tpu": [JAX.replace("jax", "jax[tpu]")],
+        "gcs": GCS,
+        "s3": S3,
         "prepare": ["tensorflow>=2.20"],
         "sweeps": SWEEPS,
         "test": [
+            "gcp-storage-emulator>=2024.8",
+            "moto[s3,server]>=5.0",
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.17.6,<0.18",
             "tensorflow>=2.20",
+            *GCS,
+            *S3,
             *SWEEPS,
         ],
     },

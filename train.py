@@ -4,8 +4,14 @@ Examples:
   python train.py --config=configs/digits.py
   python train.py --config=configs/resnet50.py --workdir=runs/resnet50 --config.model.dtype=bfloat16
 
-Results go to WORKDIR: metrics.jsonl, tensorboard/ and checkpoints/. The same command resumes.
+Results go to WORKDIR: metrics.jsonl, tensorboard/ and checkpoints/. The same command resumes, as
+does --workdir=WORKDIR alone.
 """
+
+if __name__ == "__main__":
+    from training import start
+
+    start.early()
 
 import contextlib
 import datetime
@@ -25,9 +31,24 @@ from etils import epath
 import analysis
 import data
 import models
-from training import checkpoints, command, evaluation, metrics, optimizer, sharding, state, steps
+from data.messages import tell
+from training import (
+    checkpoints,
+    command,
+    evaluation,
+    files,
+    metrics,
+    optimizer,
+    ranges,
+    sharding,
+    state,
+    steps,
+)
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
+ALLOW = flags.DEFINE_bool(
+    "allow_changes", False, "Resume with other fields of the optimizer than the run had."
+)
 
 # Fields that a resumed run may change. Another length changes the learning rates that are to come.
 MAY_DIFFER = {
@@ -48,51 +69,61 @@ EVALUATES = {"eval": "evaluation", "eval_train": "training images"}
 
 
 def main() -> None:
-    train(command.CONFIG.value, command.workdir())
+    train(command.CONFIG.value, command.workdir(), ALLOW.value)
 
 
-def train(config, workdir: str) -> dict[str, float]:
+def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]:
     """Trains as `config` says, and returns the figures of the last evaluation.
 
     Args:
       config: what a file of configs/ returns.
       workdir: folder or bucket for the results; holds the run to resume, if any.
+      allow_changes: whether a resumed run may have other fields of the optimizer than before.
 
     Raises:
       ValueError, FileNotFoundError: a mistake in the config, or data that are not there.
       FloatingPointError: the loss is not finite.
     """
     began = time.monotonic()
+    ranges.check(config)
     workdir = writable(workdir)
-    previous = metrics.read_lines(workdir)
-    changes = metrics.check_same_config(previous, config.to_dict(), MAY_DIFFER)
-
-    # Data, network, optimizer: each part gets its own section of the config.
-    mesh = sharding.make_mesh(model_devices=config.model_devices)
-    sharding.check_batch_size(config.batch_size, mesh.shape["data"])
-    train_source = data.open_source(config.input, train=True)
-    eval_source = data.open_source(config.input, train=False)
-    check_classes(train_source, eval_source, config.model.num_classes)
-    steps_per_epoch = len(train_source) / config.batch_size
-    total_steps = steps.interval(config.total_steps, config.total_epochs, steps_per_epoch)
-    eval_steps = steps.interval(config.eval_steps, config.eval_epochs, steps_per_epoch)
-    checkpoint_steps = steps.interval(
-        config.checkpoint_steps, config.checkpoint_epochs, steps_per_epoch
-    )
-
-    model, train_state, train_step, schedule = build(config, mesh, total_steps, steps_per_epoch)
-    count = analysis.count(model, data.input_shape(config.input))
-    key = steps.make_key(config.seed, mesh)
-    eval_step = steps.make_eval_step(
-        model,
-        data.make_preprocess(config.input, train=False),
-        mesh,
-        sharding.of_state(mesh, train_state),
-    )
-
     with contextlib.ExitStack() as stack:  # closes what it opened, in any case
+        hold(workdir, stack)
         saved = checkpoints.Checkpoints(workdir, config.keep_checkpoints)
         stack.callback(saved.close)
+        previous = metrics.read_lines(workdir)
+        before = metrics.newest_header(previous) if saved.steps() else {}
+        if saved.steps() and not before:
+            tell(f"{workdir} does not say what config its run had; this one is taken on trust")
+        may_differ = set(MAY_DIFFER)
+        if allow_changes or any("diverged" in line for line in previous[-1:]):
+            may_differ |= {f"optimizer.{field}" for field in config.optimizer}
+        changes = metrics.check_same_config(before.get("config"), config.to_dict(), may_differ)
+
+        # Data, network, optimizer: each part gets its own section of the config.
+        mesh = sharding.make_mesh(model_devices=config.model_devices)
+        sharding.check_batch_size(config.batch_size, mesh.shape["data"])
+        train_source = data.open_source(config.input, train=True)
+        eval_source = data.open_source(config.input, train=False)
+        check_classes(train_source, eval_source, config.model.num_classes)
+        changes += check_same_images(before, train_source)
+        steps_per_epoch = len(train_source) / config.batch_size
+        total_steps = steps.interval(config.total_steps, config.total_epochs, steps_per_epoch)
+        eval_steps = steps.interval(config.eval_steps, config.eval_epochs, steps_per_epoch)
+        checkpoint_steps = steps.interval(
+            config.checkpoint_steps, config.checkpoint_epochs, steps_per_epoch
+        )
+
+        model, train_state, train_step, schedule = build(config, mesh, total_steps, steps_per_epoch)
+        count = analysis.count(model, data.input_shape(config.input))
+        key = steps.make_key(config.seed, mesh)
+        eval_step = steps.make_eval_step(
+            model,
+            data.make_preprocess(config.input, train=False),
+            mesh,
+            sharding.of_state(mesh, train_state),
+        )
+
         restored = saved.restore_latest(train_state)
         train_state = train_state if restored is None else restored
         step = int(train_state.step)
@@ -102,8 +133,8 @@ def train(config, workdir: str) -> dict[str, float]:
         if config.eval_train:
             eval_sets["eval_train"] = data.make_eval(train_source, config.input, eval_batch_size)
 
-        writer = metrics.Writer(workdir, previous, header(config, count, total_steps), step)
-        stack.callback(writer.close)
+        made = header(config, count, total_steps, train_source, changes)
+        writer = stack.enter_context(metrics.Writer(workdir, previous, made, step))
         progress = metrics.Progress(step, total_steps, config.batch_size)
         stack.callback(progress.close)
         progress.say(
@@ -119,7 +150,7 @@ def train(config, workdir: str) -> dict[str, float]:
             + (f" with changes: {'; '.join(changes)}" if step and changes else "")
         )
 
-        stop = command.StopSignal()
+        stop = stack.enter_context(command.StopSignal())
         if step < total_steps:
             progress.say("compiling the training step, or taking it from the cache")
         pending = []  # metrics of the steps since the last log, still on the device
@@ -164,6 +195,9 @@ def train(config, workdir: str) -> dict[str, float]:
                     for name, batches in eval_sets.items()
                 }
                 for name, found in results.items():
+                    if not math.isfinite(found["loss"]):
+                        what = f"the loss of the {EVALUATES[name]} is {found['loss']}"
+                        raise not_finite(what, step, schedule, saved)
                     writer.write(step, {f"{name}/{key}": value for key, value in found.items()})
                     progress.say(
                         f"step {step}: {EVALUATES[name]} top-1 {found['top1']:.2%}, "
@@ -181,6 +215,8 @@ def train(config, workdir: str) -> dict[str, float]:
                 sys.exit(128 + signal.SIGTERM)
             clock, timed_from = time.monotonic(), step
         saved.wait()
+        if not result:  # complete, but its metrics are lost
+            result = evaluation.evaluate(eval_step, train_state, eval_sets["eval"], mesh)
 
         progress.say(
             f"done: evaluation top-1 {result['top1']:.2%} at step {step} "
@@ -229,6 +265,20 @@ def writable(workdir: str) -> epath.Path:
     return path
 
 
+def hold(workdir, stack) -> None:
+    """Keeps other runs out of the folder until `stack` closes; raises ValueError where one is in it."""
+    if jax.process_index() > 0:
+        return
+    try:
+        stack.enter_context(files.lock(workdir / "train.lock", wait=False))
+    except BlockingIOError as error:
+        raise ValueError(
+            f"another run is training in --workdir={workdir}: let it end, stop it, or choose another one"
+        ) from error
+    except OSError as error:  # a disk without locks
+        tell(f"--workdir={workdir} cannot be locked ({error}): start no other run in it")
+
+
 def check_classes(train_source, eval_source, num_classes: int) -> None:
     for source in (train_source, eval_source):
         if len(source.class_names) != num_classes:
@@ -238,14 +288,47 @@ def check_classes(train_source, eval_source, num_classes: int) -> None:
             )
 
 
+def check_same_images(before: dict, train_source) -> list[str]:
+    """Compares the training images with those of the run that goes on.
+
+    Args:
+      before: header of that run, {} where there is none.
+      train_source: of `data.open_source`.
+
+    Returns:
+      What has changed and may: the number of images, on which their order depends.
+
+    Raises:
+      ValueError: labels would now mean other classes.
+    """
+    names = before.get("classes", train_source.class_names)
+    if names != train_source.class_names:
+        gone = [name for name in names if name not in train_source.class_names]
+        new = [name for name in train_source.class_names if name not in names]
+        raise ValueError(
+            f"--workdir holds a run with other classes: {data.some(gone) or 'none'} gone, "
+            f"{data.some(new) or 'none'} new. Choose another --workdir, or rename the classes back"
+        )
+    number = before.get("images", len(train_source))
+    if number == len(train_source):
+        return []
+    return [f"the training images were {number:,} and are {len(train_source):,}"]
+
+
 def due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
 def check_finite(values: list[dict], step: int, schedule, saved) -> None:
-    """Raises FloatingPointError that names the first of these steps with a non-finite loss."""
+    """Raises FloatingPointError that names the first of these steps with a non-finite loss.
+
+    The checkpoint that has this loss on its first batch is put aside.
+    """
     for number, value in enumerate(values, step - len(values) + 1):
         if not math.isfinite(value["loss"]):
+            saved.wait()
+            if saved.latest_step() == number - 1:  # finite weights, but of no use
+                saved.put_aside([number - 1], "diverged")
             raise not_finite(f"the loss is {value['loss']}", number, schedule, saved)
 
 
@@ -255,7 +338,8 @@ def not_finite(what: str, step: int, schedule, saved) -> FloatingPointError:
     return FloatingPointError(
         f"{what} at step {step}, learning rate {float(schedule(step - 1)):.4g}. "
         + (f"The last good checkpoint is that of step {good}" if good else "There is no checkpoint")
-        + ": try a lower --config.optimizer.learning_rate, a longer warm-up or clip_norm"
+        + ": try the same command with a lower --config.optimizer.learning_rate, or start again with "
+        "a longer warm-up or clip_norm"
     )
 
 
@@ -268,11 +352,14 @@ def last_evaluation(lines: list[dict], step: int) -> dict[str, float]:
     return found
 
 
-def header(config, count, total_steps: int) -> dict:
+def header(config, count, total_steps: int, train_source, changes: list[str]) -> dict:
     """Returns what made this run: the first line of metrics.jsonl."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
     return {
         "config": config.to_dict(),
+        "changes": changes,
+        "classes": train_source.class_names,
+        "images": len(train_source),
         "command": " ".join(sys.argv),
         "git": git_revision(),
         "versions": {"python": platform.python_version()}

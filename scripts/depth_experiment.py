@@ -26,6 +26,11 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
+if __name__ == "__main__":
+    from training import start
+
+    start.early()
+
 from absl import flags
 from ml_collections import ConfigDict
 
@@ -36,7 +41,7 @@ from analysis import plots, signals
 from configs import depth
 from sweeps import estimate, expand, local, watch
 from sweeps import folder as sweep_folder
-from training import command
+from training import command, files
 
 PRESET = flags.DEFINE_enum("preset", None, ["quick", "laptop", "paper"], "Default: as the data.")
 DATA = flags.DEFINE_string("data", None, "digits, folder:PATH or tfds:NAME; default: the preset's.")
@@ -65,7 +70,7 @@ def main() -> None:
             raise ValueError("--report needs --workdir=DIR, the folder of the runs")
         sys.exit(report(command.WORKDIR.value))
     name = preset()
-    folder = str(pathlib.Path(command.WORKDIR.value or f"runs/depth-{name}").absolute())
+    folder = str(files.absolute(command.WORKDIR.value or f"runs/depth-{name}"))
     config = depth.get_config(name)
     changes = overrides(name, config)
     config = expand.override(config, changes)
@@ -116,15 +121,11 @@ def overrides(name: str, config) -> dict:
     found = {}
     if DATA.value is not None and DATA.value != config.input.source:
         kind, _, path = DATA.value.partition(":")
-        source = (
-            f"folder:{pathlib.Path(path).expanduser().absolute()}"
-            if kind == "folder"
-            else DATA.value
-        )
+        source = f"folder:{files.absolute(path)}" if kind == "folder" else DATA.value
         found["input.source"] = source
         if kind == "folder":
             names = ("test", "val", "validation", "valid")
-            there = [n for n in names if pathlib.Path(source[7:], n).is_dir()]
+            there = [n for n in names if (files.absolute(path) / n).is_dir()]
             found["input.eval_split"] = there[0] if there else config.input.eval_split
     opened = data.open_source(expand.override(config, found).input, train=True)
     if len(opened.class_names) != config.model.num_classes:

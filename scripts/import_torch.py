@@ -2,8 +2,9 @@
 
 Nothing of the weights file is run. The last line of standard output is the command that evaluates it.
 
-Images must be normalised as they were for these weights. The command says how the published ones want
-it: by the mean and std of ImageNet, or from -1 to 1 (torchvision's GoogLeNet, timm's MobileNet and NASNet).
+Images must be normalised as they were for these weights. The config that is noted with the checkpoint says
+how the published ones want it: by the mean and std of ImageNet, or from -1 to 1 (torchvision's GoogLeNet,
+timm's MobileNet and NASNet).
 
 Examples:
   python scripts/import_torch.py --model=torchvision/resnet50 --weights=resnet50-0676ba61.pth \\
@@ -13,11 +14,17 @@ Examples:
 """
 
 import importlib
+import json
 import pathlib
 import shlex
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
+
+if __name__ == "__main__":
+    from training import start
+
+    start.early()
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +34,7 @@ from etils import epath
 import models
 from configs.common import IMAGENET_MEAN, IMAGENET_STD
 from models import torch_files
-from training import checkpoints, command
+from training import checkpoints, command, files
 from training.state import TrainState
 
 MODEL = flags.DEFINE_string("model", None, "LIBRARY/NAME, for example timm/vgg11.")
@@ -52,10 +59,14 @@ def main() -> None:
     saved.wait()
     saved.close()
 
+    made = importlib.import_module(config.removesuffix(".py").replace("/", ".")).get_config()
+    made.update_from_flattened_dict(fields)
+    header = {"config": made.to_dict(), "command": " ".join(sys.argv), "weights": MODEL.value}
+    files.write_bytes(
+        files.absolute(workdir) / "metrics.jsonl", (json.dumps(header) + "\n").encode()
+    )
     print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, in {folder}")
-    overrides = [f"--config.{name}={value}" for name, value in fields.items()]
-    arguments = [f"--config={config}", f"--workdir={workdir}", *overrides]
-    print("python eval.py", shlex.join(arguments))
+    print("python eval.py", shlex.quote(f"--workdir={workdir}"))
 
 
 def normalisation(name: str) -> dict[str, tuple[float, float, float]]:

@@ -16,13 +16,18 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
+if __name__ == "__main__":
+    from training import start
+
+    start.early()
+
 from absl import flags
 
 from analysis import plots
 from configs import small
 from sweeps import folder as sweep_folder
 from sweeps import watch
-from training import command, metrics
+from training import command, files, metrics
 
 IMAGES = flags.DEFINE_string("images", "imagenette2-160", "Folder with train/CLASS and val/CLASS.")
 FAMILIES = [name for name in small.NETWORKS if not name.endswith("_bn")]
@@ -38,7 +43,7 @@ MARKS = "<!-- learning: made by scripts/learning.py -->", "<!-- end of learning 
 
 
 def main() -> None:
-    folder = pathlib.Path(command.WORKDIR.value or "runs/learning").absolute()
+    folder = files.absolute(command.WORKDIR.value or "runs/learning")
     unknown = sorted(set(NETWORKS.value) - set(small.NETWORKS))
     if unknown:
         known = ", ".join(small.NETWORKS)
@@ -52,7 +57,7 @@ def main() -> None:
         arguments = [
             f"--config=configs/small.py:{name}",
             f"--workdir={folder / name}",
-            f"--config.input.source=folder:{pathlib.Path(IMAGES.value).absolute()}",
+            f"--config.input.source=folder:{files.absolute(IMAGES.value)}",
             f"--config.total_epochs={EPOCHS.value}",
         ]
         train = [sys.executable, "train.py", *arguments]

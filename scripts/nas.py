@@ -16,10 +16,16 @@ import contextlib
 import datetime
 import os
 import pathlib
+import signal
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
+
+if __name__ == "__main__":
+    from training import start
+
+    start.early()
 
 import jax
 from absl import flags
@@ -33,7 +39,8 @@ from search import children, finals, loop, methods, ranges, report, spaces
 from search.sharing import read_found
 from sweeps import folder as sweep_folder
 from sweeps import local, slurm, watch
-from training import command, metrics
+from training import command, files, metrics
+from training.ranges import check as check_numbers
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
 PARALLEL = flags.DEFINE_integer(
@@ -51,7 +58,11 @@ MAY_DIFFER = {"nas.methods", "nas.seeds", "nas.asks", "nas.sharing.seeds"} | {
 
 def main() -> None:
     config = command.CONFIG.value
-    folder = pathlib.Path(command.workdir()).expanduser().absolute()
+    if files.in_bucket(command.workdir()):
+        raise ValueError(
+            "a search locks and appends to its files: let --workdir be a folder on a disk"
+        )
+    folder = pathlib.Path(files.absolute(command.workdir()))
     if REPORT.value and not (folder / "search.json").exists():
         raise FileNotFoundError(f"{folder} holds no search: no search.json in it")
     space = check(config)
@@ -59,10 +70,11 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         if not REPORT.value:
             try:
-                stack.enter_context(sweep_folder.lock(folder / "lock", wait=False))
+                stack.enter_context(files.lock(folder / "lock", wait=False))
             except BlockingIOError as error:
                 raise ValueError(f"another search is running in {folder}") from error
         header = begin(folder, config)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             run(config, folder, space, header)
         except KeyboardInterrupt:
@@ -87,6 +99,7 @@ def check(config):
     if nas.children not in ("compiled", "runs"):
         raise ValueError(f"nas.children {nas.children!r}: choose compiled or runs")
     child = children.config_of_child(config)
+    check_numbers(child)
     if nas.children == "compiled":
         children.check_compiled(config)
     if nas.sharing.seeds:
@@ -123,7 +136,7 @@ def run(config, folder: pathlib.Path, space, header: dict) -> None:
 def begin(folder: pathlib.Path, config) -> dict:
     """Returns what made this search, and notes it; raises ValueError where the folder holds another one."""
     before = loop.read_header(folder)
-    metrics.check_same_config([before] if before else [], config.to_dict(), MAY_DIFFER)
+    metrics.check_same_config((before or {}).get("config"), config.to_dict(), MAY_DIFFER)
     if REPORT.value:
         return before | {"config": config.to_dict()}
     header = {

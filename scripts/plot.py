@@ -10,6 +10,11 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
+if __name__ == "__main__":
+    from training import start
+
+    start.early()
+
 from analysis import plots
 
 

@@ -147,8 +147,10 @@ def convert(builder):
 def prepare(name, manual_dir, data_dir):
     """Prepares or converts the data set and returns the line to end with."""
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import visibility
     from tensorflow_datasets.core.download import downloader
 
+    visibility.set_availables({visibility.DatasetType.TFDS_PUBLIC})  # others are listed in a bucket
     tfds.core.utils.gcs_utils._is_gcs_disabled = True  # Google's copies of prepared sets
     downloader.MAX_RETRIES = 5  # Without a network TFDS's own 10 take minutes.
     if not sys.stderr.isatty():

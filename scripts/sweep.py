@@ -22,13 +22,18 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
+if __name__ == "__main__":
+    from training import start
+
+    start.early()
+
 from absl import flags
 from ml_collections import config_flags
 
 import train
 from sweeps import estimate, expand, local, results, sky, slurm, watch
 from sweeps import folder as sweep_folder
-from training import command
+from training import command, files
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
 LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm", "sky"], "What runs them.")
@@ -96,7 +101,9 @@ def launch() -> None:
     if LAUNCHER.value == "slurm":
         jobs = slurm.launch(folder, names, PARALLEL.value, settings)
     else:
-        file = pathlib.Path("runs" if "://" in folder else folder, f"{name_of(folder)}.yaml")
+        file = pathlib.Path(
+            "runs" if files.in_bucket(folder) else folder, f"{name_of(folder)}.yaml"
+        )
         sky.write(folder, name_of(folder), settings, file)
         print(f"SkyPilot's task: {file}")
         jobs = sky.launch(names, file)
@@ -157,8 +164,7 @@ def show_results() -> None:
 
 
 def workdir() -> str:
-    folder = command.workdir()
-    return folder if "://" in folder else str(pathlib.Path(folder).expanduser().absolute())
+    return str(files.absolute(command.workdir()))
 
 
 def name_of(folder: str) -> str:
@@ -187,5 +193,4 @@ COMMANDS = {"launch": launch, "status": status, "results": show_results}
 
 if __name__ == "__main__":
     chosen = sys.argv.pop(1) if sys.argv[1:2] and sys.argv[1] in COMMANDS else "launch"
-    sweep_folder.reach_buckets()
     command.run(COMMANDS[chosen], trains=False)

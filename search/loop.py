@@ -14,7 +14,7 @@ from flax import serialization
 from data.messages import tell
 from models import layers
 from sweeps import folder as sweep_folder
-from training import metrics
+from training import files, metrics
 
 
 def as_text(genotype) -> str:
@@ -30,7 +30,7 @@ def append(file: pathlib.Path, lines: list[dict]) -> None:
 
 def rewrite(file: pathlib.Path, lines: list[dict]) -> None:
     """Makes a .jsonl file hold these objects alone, without what a kill has cut off."""
-    sweep_folder.write_bytes(file, _as_lines(lines).encode())
+    files.write_bytes(file, _as_lines(lines).encode())
 
 
 def _as_lines(lines: list[dict]) -> str:
@@ -202,7 +202,7 @@ class Search:
             ]
             append(self._folder / "asked.jsonl", lines)
             state = serialization.to_bytes(self._method.state)
-            sweep_folder.write_bytes(self._folder / "state.msgpack", state)
+            files.write_bytes(self._folder / "state.msgpack", state)
             self.asked += lines
             say(self, rewards)
 

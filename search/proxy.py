@@ -152,4 +152,5 @@ class Proxy:
             )
         else:
             logits = self.model.apply(variables, images, terms)
-        return jnp.sum((logits.argmax(-1) == batch["label"]) * batch["mask"])
+        right = (logits.argmax(-1) == batch["label"]) & ~jnp.isnan(logits).any(-1)
+        return jnp.sum(right * batch["mask"])

@@ -16,7 +16,7 @@ from data.messages import tell
 from search import loop
 from search.proxy import Proxy
 from sweeps import folder as sweep_folder
-from training import metrics
+from training import files, metrics
 
 
 def read_found(file: pathlib.Path) -> dict | None:
@@ -100,7 +100,7 @@ class Sharing:
             state = {"weights": jax.device_get(self._weights), "method": self._method.state}
             self._done = number + 1
             content = serialization.to_bytes(state | {"rounds": self._done})
-            sweep_folder.write_bytes(self._folder / "state.msgpack", content)
+            files.write_bytes(self._folder / "state.msgpack", content)
 
     def best(self, count: int) -> dict:
         """Returns the best of so many genotypes that the controller draws: "genotype" and "reward"."""

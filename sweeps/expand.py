@@ -10,6 +10,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from training import ranges
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -70,6 +72,7 @@ def runs(overrides: Iterable[dict[str, Any]], base: ConfigDict) -> list[Run]:
                 "let each run of a sweep() differ in a field"
             )
         found[name] = Run(name, one, override(base, one))
+        ranges.check(found[name].config)
     if not found:
         raise ValueError("the sweep() is empty")
     return list(found.values())

@@ -8,17 +8,16 @@
 Folders may be on a shared disk or in a bucket. This needs no JAX, so that commands answer at once.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import pathlib
 import re
 import time
-import uuid
 
 import yaml
 from etils import epath
+
+from training import files
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 RENEWED = 20.0  # seconds between two signs of life
@@ -118,7 +117,7 @@ def record(folder: str, sweep: dict) -> None:
     for name in sweep.get("runs", {}):
         workdir(folder, name)
     path(folder).mkdir(parents=True, exist_ok=True)
-    with lock(path(folder) / "lock"):
+    with files.lock(path(folder) / "lock"):
         try:
             before = read(folder)
         except FileNotFoundError:
@@ -175,15 +174,8 @@ def write_state(folder: str, name: str, state: str, **more) -> None:
 
 
 def write_json(file: epath.Path, content: dict) -> None:
-    """Writes a file as `write_bytes` does."""
-    write_bytes(file, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def write_bytes(file: epath.Path, content: bytes) -> None:
-    """Writes a file so that a reader never sees half of it."""
-    new = file.parent / f".{file.name}-{uuid.uuid4().hex}"
-    new.write_bytes(content)
-    new.replace(file)
+    """Writes a file as `files.write_bytes` does."""
+    files.write_bytes(file, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def last_lines(folder: str, name: str, number: int = 5) -> str:
@@ -193,11 +185,6 @@ def last_lines(folder: str, name: str, number: int = 5) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join(log.decode(errors="replace").splitlines()[-number:])
-
-
-def reach_buckets() -> None:
-    """Lets a command, and those that it starts, reach buckets through fsspec, even beside TensorFlow."""
-    os.environ.setdefault("EPATH_USE_TF", "false")
 
 
 def relative(config: str) -> str:
@@ -224,29 +211,8 @@ def engine_settings(file: str | None) -> dict:
     return settings
 
 
-def is_local(folder: str) -> bool:
-    return "://" not in str(folder)
-
-
 def path(folder: str) -> epath.Path:
     return epath.Path(folder).expanduser()
-
-
-@contextlib.contextmanager
-def lock(file: epath.Path, wait: bool = True):
-    """Holds a lock, and yields its descriptor; Linux frees it when the last process with it ends.
-
-    In a bucket there are no locks: there each run is one job of the engine. Yields None.
-
-    Raises:
-      BlockingIOError: another process has it, and `wait` is false.
-    """
-    if not is_local(file):
-        yield None
-        return
-    with open(file, "w") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield opened.fileno()
 
 
 def rank() -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 from sweeps import folder as sweep_folder
 from sweeps import watch, worker
+from training import files
 
 POLL = 0.5  # seconds
 LOCK = "launcher"  # in a run's folder: held while a launcher here looks after it
@@ -134,7 +135,7 @@ def follow(
 def orphans(folder: str) -> dict[str, dict[str, str]]:
     """Returns the runs of a sweep on this machine whose launcher was killed -> their shares of it."""
     found = {}
-    for name in sweep_folder.read(folder)["runs"] if sweep_folder.is_local(folder) else ():
+    for name in sweep_folder.read(folder)["runs"] if not files.in_bucket(folder) else ():
         state = sweep_folder.state(folder, name)
         is_here = state.get("host") == os.uname().nodename and state["state"] in ("running", "lost")
         if is_here and is_held(folder, name, "lock") and not is_held(folder, name, LOCK):
@@ -146,7 +147,7 @@ def orphans(folder: str) -> dict[str, dict[str, str]]:
 def is_held(folder: str, name: str, lock: str) -> bool:
     """Whether a process has this lock of a run."""
     try:
-        with sweep_folder.lock(sweep_folder.workdir(folder, name) / lock, wait=False):
+        with files.lock(sweep_folder.workdir(folder, name) / lock, wait=False):
             return False
     except BlockingIOError:
         return True
@@ -157,7 +158,7 @@ def _hold(folder: str, name: str) -> contextlib.ExitStack:
     held, workdir = contextlib.ExitStack(), sweep_folder.workdir(folder, name)
     workdir.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(BlockingIOError):
-        held.enter_context(sweep_folder.lock(workdir / LOCK, wait=False))
+        held.enter_context(files.lock(workdir / LOCK, wait=False))
     return held
 
 

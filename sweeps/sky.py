@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import yaml
 
 from sweeps import folder as sweep_folder
+from training import files
 
 CHECK = "import sys, sky; sky.Task.from_yaml(sys.argv[1])"
 
@@ -26,7 +27,7 @@ def check(folder: str) -> None:
             "--launcher=sky needs SkyPilot, in an environment of its own: "
             "pipx install 'skypilot[gcp]' (or aws, kubernetes, ...), then: sky check"
         )
-    if sweep_folder.is_local(folder):
+    if not files.in_bucket(folder):
         raise ValueError(
             f"--workdir={folder}: SkyPilot's nodes need a bucket, gs://... or s3://..."
         )

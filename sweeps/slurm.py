@@ -12,6 +12,7 @@ import sys
 
 from sweeps import folder as sweep_folder
 from sweeps import worker
+from training import files
 
 
 class Task:
@@ -45,7 +46,7 @@ def check(folder: str) -> None:
         raise ValueError("--launcher=slurm needs submitit: pip install -e '.[sweeps]'") from error
     if not shutil.which("sbatch"):
         raise ValueError("--launcher=slurm needs Slurm's sbatch: run it on a login node")
-    if not sweep_folder.is_local(folder):
+    if files.in_bucket(folder):
         raise ValueError(f"--workdir={folder}: Slurm needs a folder that all nodes see")
 
 

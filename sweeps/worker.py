@@ -12,6 +12,7 @@ import sys
 import threading
 
 from sweeps import folder as sweep_folder
+from training import files
 
 CORES = "SWEEP_CORES"  # environment variable: the cores of this run, "0,1"
 SHARE = (
@@ -40,7 +41,7 @@ class Worker:
         if sweep_folder.rank():  # one of several processes of the run: only takes part
             return 0 if self._is_finished() else self._train(None)
         try:
-            with sweep_folder.lock(workdir / "lock", wait=False) as lock:
+            with files.lock(workdir / "lock", wait=False) as lock:
                 if self._is_finished():
                     return 0
                 return self._watch(lock)
@@ -103,7 +104,7 @@ class Worker:
         ignoring = ["sh", "-c", 'trap "" USR1 USR2; exec "$@"', "sh"]
         with contextlib.ExitStack() as stack:
             output = None  # in a bucket the engine keeps what is printed
-            if sweep_folder.is_local(self._folder):
+            if not files.in_bucket(self._folder):
                 rank = sweep_folder.rank()
                 log = f"{workdir}/log-{rank}.txt" if rank else f"{workdir}/log.txt"
                 output = stack.enter_context(open(log, "a"))
@@ -131,7 +132,6 @@ def cores() -> list[str]:
 
 
 def main(folder: str, name: str) -> int:
-    sweep_folder.reach_buckets()
     if CORES in os.environ and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in os.environ[CORES].split(",")})
     try:

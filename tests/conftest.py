@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 
+from training import start
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 # A cache for each worker of pytest-xdist: JAX's may be read while another process writes it.
 worker = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -16,6 +18,7 @@ os.environ.setdefault(
 )
 
 USER_ENVIRONMENT = dict(os.environ)
+start.quiet()
 
 import jax  # noqa: E402 - after the environment is set
 import numpy as np  # noqa: E402

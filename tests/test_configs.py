@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import json
 import pathlib
 
 import jax
@@ -13,7 +14,7 @@ import data
 import models
 from configs import common, small
 from data import pipeline
-from training import command, optimizer
+from training import command, metrics, optimizer, ranges
 
 FILES = sorted(
     path.stem
@@ -107,6 +108,62 @@ def test_all_configs_have_the_same_fields_apart_from_the_network(config):
                 yield prefix + name
 
     assert sorted(names(config)) == sorted(names(common.get_config()))
+
+
+def test_every_number_of_a_config_has_a_range_and_is_in_it(config):
+    ranges.check(config)
+    numeric = {
+        name
+        for name, value in metrics.flatten(config.to_dict()).items()
+        for one in (value if isinstance(value, tuple) else (value,))
+        if isinstance(one, int | float) and not isinstance(one, bool)
+    }
+    assert numeric <= set(ranges.RANGES)
+
+
+@pytest.mark.parametrize("field", ranges.RANGES)
+def test_a_number_out_of_its_range_is_told_with_the_range(field):
+    networks = [load(name) for name in NAMES]
+    config = next(c for c in networks if field in metrics.flatten(c.to_dict()))
+    allowed = ranges.RANGES[field]
+    wrong = [float("inf"), float("nan")]
+    if allowed.low > -float("inf"):
+        wrong += [allowed.low - 1] + [allowed.low] * allowed.above
+    if allowed.high < float("inf"):
+        wrong += [allowed.high + 1] + [allowed.high] * allowed.below
+    *sections, name = field.split(".")
+    section = config[sections[0]] if sections else config
+    right = section[name]
+    for number in wrong:
+        with section.ignore_type():
+            section[name] = (number,) if isinstance(right, tuple) else number
+        with pytest.raises(ValueError, match=f"^{field} .*: let it be"):
+            ranges.check(config)
+
+
+def test_a_run_has_to_have_a_length():
+    config = load("digits")
+    config.total_steps = 0
+    config.total_epochs = 0.0
+    with pytest.raises(ValueError, match="total_steps and total_epochs are both 0"):
+        ranges.check(config)
+
+
+def test_the_config_of_a_run_is_read_back_as_it_was(config, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"config": config.to_dict()}) + "\n")
+    assert command.config_of_run(str(tmp_path)) == config
+    assert metrics.differences(config.to_dict(), json.loads(json.dumps(config.to_dict()))) == {}
+
+
+def test_the_config_of_an_older_run_gets_what_such_runs_did(tmp_path):
+    config = load("imagenette")
+    assert config.input.exif_orientation
+    with config.input.unlocked():
+        del config.input.exif_orientation
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"config": config.to_dict()}) + "\n")
+    assert command.config_of_run(str(tmp_path)).input.exif_orientation is False
+    found = metrics.differences(config.to_dict(), load("imagenette").to_dict())
+    assert list(found) == ["input.exif_orientation"]
 
 
 def test_one_step_of_the_experiment_can_be_built(name, config):

@@ -28,7 +28,7 @@ MAY_IMPORT = {
         "simplejpeg", "cv2", "PIL", "pillow_heif", "sklearn", "etils", "tqdm",
     },
     "training": {
-        "jax", "flax", "optax", "orbax", "numpy", "training",
+        "jax", "jaxlib", "flax", "optax", "orbax", "numpy", "training",
         "absl", "ml_collections", "etils", "tqdm", "tensorboardX", "data.messages",
     },
     "analysis": {

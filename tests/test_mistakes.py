@@ -1,8 +1,10 @@
 """A user's mistake gets one clear line with the remedy, and loses nothing."""
 
 import collections
+import json
 import re
 import shutil
+import signal
 import subprocess
 
 import jax.numpy as jnp
@@ -12,8 +14,8 @@ from conftest import QUICK, command
 from PIL import Image
 
 import train
-from training import checkpoints, metrics
-from training.command import explain
+from training import checkpoints, files, metrics
+from training.command import StopSignal, explain
 
 
 def photographs(folder, split, number=4, classes=("cat", "dog")):
@@ -63,6 +65,10 @@ def test_a_command_answers_a_mistake_with_one_line(arguments, message, tmp_path)
         ("input.train_split", "training", "train and test"),
         ("input.crop", "middle", "random_resized"),
         ("input.image_size", 16, "8 pixels a side"),
+        ("label_smoothing", 1.5, "label_smoothing 1.5: let it be at least 0 and below 1"),
+        ("optimizer.momentum", float("nan"), "optimizer.momentum nan: let it be at least 0"),
+        ("seed", 20251231235959, "seed 20251231235959: let it be .* at most 2,147,483,647"),
+        ("input.std", (0.0,), "input.std 0.0: let it be above 0"),
     ],
 )
 def test_a_wrong_value_is_answered_with_the_right_ones(field, value, message, digits, tmp_path):
@@ -87,6 +93,38 @@ def test_a_workdir_of_another_config_is_refused_and_the_difference_named(digits,
     with pytest.raises(ValueError, match=r"optimizer.learning_rate was 0.2 and is 0.5"):
         train.train(digits, tmp_path)
     assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_a_field_of_the_optimizer_changes_where_the_user_says_so(digits, tmp_path, capfd):
+    train.train(digits, tmp_path)
+    digits.total_steps = 8
+    digits.optimizer.learning_rate = 0.1
+    with pytest.raises(ValueError, match="was 0.2 and is 0.1.*--allow_changes"):
+        train.train(digits, tmp_path)
+    train.train(digits, tmp_path, allow_changes=True)
+    assert "optimizer.learning_rate was 0.2 and is 0.1" in capfd.readouterr().out
+    noted = metrics.newest_header(metrics.read_lines(tmp_path))
+    assert "optimizer.learning_rate was 0.2 and is 0.1" in noted["changes"]
+    digits.model.depth = 14
+    with pytest.raises(ValueError, match="model.depth was 8 and is 14") as raised:
+        train.train(digits, tmp_path, allow_changes=True)
+    assert "--allow_changes" not in str(raised.value)
+
+
+def test_a_workdir_without_a_checkpoint_takes_any_config(digits, tmp_path):
+    header = {"config": digits.to_dict() | {"seed": 7}}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(header) + "\n")
+    train.train(digits, tmp_path)
+    assert metrics.read_lines(tmp_path)[0]["config"]["seed"] == 0
+
+
+def test_two_runs_do_not_share_a_workdir(digits, tmp_path):
+    with files.lock(tmp_path / "train.lock"):
+        with pytest.raises(ValueError, match="another run is training in --workdir"):
+            train.train(digits, tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()
+    train.train(digits, tmp_path)  # the lock ends with its run
+    train.train(digits, tmp_path)
 
 
 def test_a_finished_run_may_go_on_longer_and_says_what_changed(digits, tmp_path, capfd):
@@ -132,6 +170,56 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_good_checkpoint(
     saved = checkpoints.Checkpoints(tmp_path, read_only=True)
     assert saved.latest_step() is None  # steps 3 and on were bad already
     saved.close()
+
+
+@pytest.mark.parametrize("every", [1, 100])
+def test_the_advice_after_a_divergence_can_be_followed(every, digits, tmp_path):
+    good = digits.copy_and_resolve_references()
+    good.checkpoint_steps = digits.checkpoint_steps = every
+    digits.optimizer.learning_rate = 1e15
+    digits.optimizer.warmup_epochs = 0.5
+    digits.optimizer.warmup_factor = 1e-16
+    with pytest.raises(FloatingPointError, match="try the same command with a lower"):
+        train.train(digits, tmp_path)
+    if every == 1:  # the last checkpoint is of weights that are finite, and of no use
+        assert list((tmp_path / "diverged").iterdir())
+    good.optimizer.warmup_epochs = 0.5
+    assert train.train(good, tmp_path)["images"] == 360
+
+
+def test_an_evaluation_that_is_not_finite_stops_the_run_before_it_saves(
+    digits, tmp_path, monkeypatch
+):
+    train.train(digits, tmp_path)
+    digits.total_steps = 9
+    figures = {"loss": float("nan"), "top1": 0.5, "top5": 0.5, "images": 360}
+    monkeypatch.setattr(train.evaluation, "evaluate", lambda *_: figures)
+    with pytest.raises(FloatingPointError, match="the loss of the evaluation is nan at step 9"):
+        train.train(digits, tmp_path)
+    saved = checkpoints.Checkpoints(tmp_path, read_only=True)
+    assert saved.steps() == [3, 6] and saved.best_step() == 6
+    saved.close()
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_run_whose_classes_were_renamed_does_not_go_on(digits, tmp_path, capfd):
+    root = tmp_path / "pets"
+    for split in ("train", "test"):
+        photographs(root, split)
+    digits.batch_size, digits.model.num_classes = 8, 2
+    digits.input.update(source=f"folder:{root}", mean=(0.5,) * 3, std=(0.2,) * 3, in_memory=False)
+    train.train(digits, tmp_path / "run")
+    assert metrics.read_lines(tmp_path / "run")[0]["classes"] == ["cat", "dog"]
+    for split in ("train", "test"):
+        (root / split / "cat").rename(root / split / "mouse")
+    digits.total_steps = 8
+    with pytest.raises(ValueError, match="other classes: cat gone, mouse new"):
+        train.train(digits, tmp_path / "run")
+    for split in ("train", "test"):
+        (root / split / "mouse").rename(root / split / "cat")
+    (root / "train" / "cat" / "0.jpg").unlink()
+    train.train(digits, tmp_path / "run")
+    assert "the training images were 8 and are 7" in capfd.readouterr().out
 
 
 def test_weights_that_are_not_finite_are_never_saved(digits, tmp_path, monkeypatch):
@@ -215,3 +303,27 @@ def test_a_device_that_is_not_there_is_named(tmp_path):
     )
     assert done.returncode == 1
     assert "JAX_PLATFORMS=cuda" in done.stderr.splitlines()[-1]
+
+
+def test_ctrl_c_while_a_command_starts_is_answered_in_one_line():
+    program = """
+from training import start
+start.early()
+import time
+print("ready", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen(**command("-c", program)) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert (process.returncode, errors.strip()) == (130, "stopped by Ctrl-C")
+
+
+def test_after_training_ctrl_c_does_what_it_did_before():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with StopSignal() as stop:
+        assert signal.getsignal(signal.SIGINT) != before[0]
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.received(1)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

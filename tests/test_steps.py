@@ -63,3 +63,24 @@ def test_the_network_is_told_how_far_training_has_come():
 
     assert moved(0) == 0  # logits times 0
     assert 0 < moved(2) < moved(10)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("views", [1, 2])
+def test_a_network_that_answers_nan_is_wrong(classes, views):
+    class Answers:
+        """NaN for black images, class 0 for others."""
+
+        def apply(self, variables, images, train):
+            black = images[:, 0, 0, 0] == 0
+            right = jax.nn.one_hot(jnp.zeros(len(images), int), classes)
+            return jnp.where(black[:, None], jnp.nan, right)
+
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    step = steps.make_eval_step(Answers(), lambda x: jnp.stack([x * 1.0] * views), mesh)
+    empty = state.TrainState(jnp.zeros((), jnp.int32), {}, {}, {})
+    images = np.array([0, 1, 1, 0], np.uint8).reshape(4, 1, 1, 1)
+    batch = {"image": images, "label": np.zeros(4, np.int32), "mask": np.ones(4, np.float32)}
+    sums = step(empty, sharding.to_global(batch, mesh))
+    assert (float(sums["top1"]), float(sums["top5"]), float(sums["images"])) == (2, 2, 4)
+    assert np.isnan(sums["loss"])

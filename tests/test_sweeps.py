@@ -22,7 +22,7 @@ from PIL import Image
 from configs import depth, digits, mobilenet, resnet50, spaces
 from sweeps import estimate, expand, local, results, search, sky, slurm, watch, worker
 from sweeps import folder as sweep_folder
-from training import metrics
+from training import files, metrics
 from training.command import explain
 
 CONFIG = """
@@ -272,7 +272,7 @@ def test_a_search_stops_hopeless_runs_and_takes_up_those_that_were_left(tmp_path
 @pytest.fixture
 def bucket(monkeypatch):
     """A bucket in memory."""
-    # What `reach_buckets` is for, once epath has looked for TensorFlow.
+    # What training/files.py is for, once epath has looked for TensorFlow.
     monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
     fsspec.register_implementation("s3", MemoryFileSystem, clobber=True)
     yield "s3://bucket/sweep"
@@ -398,7 +398,7 @@ def left(tmp_path, monkeypatch):
         more = {"host": os.uname().nodename, "share": {worker.CORES: str(core)}}
         sweep_folder.write_state(folder, name, "running", **more)
         locks[name] = contextlib.ExitStack()
-        locks[name].enter_context(sweep_folder.lock(tmp_path / name / "lock"))
+        locks[name].enter_context(files.lock(tmp_path / name / "lock"))
     monkeypatch.setattr(local, "POLL", 0.001)
     monkeypatch.setattr(worker, "cores", lambda: ["0", "1", "2"])
     monkeypatch.setattr(local, "accelerators", lambda: [])

@@ -29,6 +29,7 @@ from conftest import command
 
 import data
 from models import torch_files
+from training import metrics
 from training.command import explain
 
 KINDS = {
@@ -464,7 +465,7 @@ def test_messages_are_short_and_plain(form, path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's here")
 def test_no_hostile_file_hangs_crashes_swells_or_is_read_wrongly():
-    done = subprocess.run(**command("tests/hostile.py", env={"OPENBLAS_NUM_THREADS": "1"}))
+    done = subprocess.run(**command("tests/faults/weights.py", env={"OPENBLAS_NUM_THREADS": "1"}))
     last = done.stdout.splitlines()[-1]
     assert done.returncode >= 0 and done.stderr == "", (last, done.stderr)
     said = [line for line in done.stdout.splitlines() if '["re' not in line]
@@ -507,8 +508,10 @@ def test_an_imported_checkpoint_is_evaluated_by_the_command_that_is_printed(path
     done = subprocess.run(**command(*run))
     assert done.returncode == 0, done.stderr
     python, *evaluate = shlex.split(done.stdout.splitlines()[-1])
-    assert python == "python" and "--config=configs/digits.py" in evaluate
-    assert {"--config.model.shortcut=B", "--config.model.zero_init_last=True"} < set(evaluate)
+    assert [python, *evaluate] == ["python", "eval.py", f"--workdir={workdir}"]
+    noted = metrics.newest_header(metrics.read_lines(workdir))["config"]
+    assert noted["input"]["source"] == "digits"
+    assert (noted["model"]["shortcut"], noted["model"]["zero_init_last"]) == ("B", True)
 
     result = subprocess.run(**command(*evaluate, devices=2))
     assert result.returncode == 0, result.stderr

@@ -137,7 +137,7 @@ def test_ten_crops_are_judged_by_their_mean_probability():
 def test_a_resumed_run_equals_one_that_was_not_stopped(digits, tmp_path, monkeypatch):
     train.train(digits, tmp_path / "whole")
 
-    class Stop:
+    class Stop(train.command.StopSignal):
         def received(self, step):
             return step == 4
 
@@ -195,7 +195,8 @@ def test_a_run_killed_at_any_moment_ends_where_an_undisturbed_one_ends(whole, tm
     wait_for_step(killed, tmp_path, 23)
     killed.kill()
     killed.communicate()
-    again = start(tmp_path, "--config.total_steps=40")
+    # The second time by the run's own config.
+    again = subprocess.Popen(**command("train.py", f"--workdir={tmp_path}"))
     _, errors = again.communicate()
     assert again.returncode == 0, errors
     logged = [line["step"] for line in metrics.read_lines(tmp_path) if "train/loss" in line]
@@ -256,15 +257,29 @@ def test_after_sigterm_to_one_of_two_processes_both_save_the_same_step(tmp_path)
     assert (tmp_path / "checkpoints" / f"{step:08d}").is_dir()
 
 
-def test_eval_prints_what_training_measured(whole):
+def evaluate(workdir, *arguments):
+    done = subprocess.run(**command("eval.py", f"--workdir={workdir}", *arguments))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def test_eval_prints_what_training_measured_by_the_runs_own_config(whole):
     at_20, at_40 = lines(whole, "eval/top1")[20], lines(whole, "eval/top1")[40]
-    for checkpoint, expected in (("40", at_40), ("latest", at_40), ("best", max(at_20, at_40))):
-        done = subprocess.run(
-            **command("eval.py", *SMALL[1:2], f"--workdir={whole}", f"--checkpoint={checkpoint}")
-        )
-        result = json.loads(done.stdout.splitlines()[-1])
+    for arguments, expected in (
+        ([SMALL[1], "--checkpoint=40"], at_40),
+        (["--checkpoint=latest"], at_40),
+        (["--checkpoint=best"], max(at_20, at_40)),
+    ):
+        result, told = evaluate(whole, *arguments)
         assert result["top1"] == pytest.approx(expected, abs=1e-6)
         assert set(result) == {"step", "loss", "top1", "top5", "images"}
+        assert told == ""
+
+
+def test_eval_tells_what_is_other_than_the_run(whole):
+    result, told = evaluate(whole, "--config.input.mean=(5.0,)", "--config.batch_size=100")
+    assert result["top1"] < lines(whole, "eval/top1")[40] - 0.1
+    assert told == "other than the run: input.mean was [0.31] and is [5.0]\n"
 
 
 def test_training_images_are_evaluated_without_augmentation(digits, tmp_path):

@@ -1,40 +1,71 @@
-"""Checkpoints through Orbax: asynchronous, the latest few and the best one are kept."""
+"""Checkpoints through Orbax: asynchronous, verified, the latest few and the best one are kept."""
 
+import contextlib
 import errno
 import json
+import math
+import re
 import shutil
-import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from zlib import crc32 as _crc32
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
-from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
+from data.messages import plain, tell
+from training import files
 from training.state import TrainState
+
+DIGESTS = "digests.json"
+WHOLE = "whole.txt"  # the last file of a checkpoint to reach a bucket
 
 
 class Checkpoints:
-    """The checkpoints of one run, in WORKDIR/checkpoints, named by their step."""
+    """The checkpoints of one run, in WORKDIR/checkpoints, named by their step.
+
+    Each is a folder that appears once it is whole. Beside Orbax's arrays, `default`, and, after an
+    evaluation, `metrics` it has digests.json: size and CRC-32 of each file, with which every restore
+    compares them before Orbax reads them, and shape and type of each array. Orbax reaches some buckets
+    and not others, so the checkpoints of all are written to a temporary folder first, and read from one.
+    """
 
     def __init__(self, workdir, keep: int = 3, read_only: bool = False):
-        """`keep` latest checkpoints stay, and the one with the highest top-1."""
-        best = policies.BestN(get_metric_fn=_top1, n=1, keep_checkpoints_without_metrics=False)
-        self._folder = epath.Path(workdir).expanduser().absolute() / "checkpoints"
-        if not read_only:
-            self._put_aside([step for step in self._steps_on_disk() if not self._has_metrics(step)])
-        self._manager = ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
-                best_fn=_top1,
-                step_format_fixed_length=8,
-                create=not read_only,
-                cleanup_tmp_directories=not read_only,
-                read_only=read_only,
+        """`keep` latest checkpoints stay, and the one with the highest top-1.
+
+        Raises:
+          ValueError: several processes would save into a bucket.
+        """
+        self._folder = files.absolute(workdir) / "checkpoints"
+        self._keep = keep
+        self._read_only = read_only
+        self._unpruned = False
+        self._open = contextlib.ExitStack()
+        self._local, self._uploads, self._upload = self._folder, None, None
+        if files.in_bucket(self._folder):
+            if jax.process_count() > 1 and not read_only:
+                raise ValueError(
+                    f"--workdir={workdir}: several processes cannot save into a bucket; choose a folder "
+                    "that all of them see"
+                )
+            self._local = epath.Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+            self._uploads = self._open.enter_context(ThreadPoolExecutor(1))
+        if read_only:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0:
+            self._remove_unfinished()
+        self._writer = ocp.AsyncCheckpointer(
+            ocp.CompositeCheckpointHandler(
+                default=ocp.StandardCheckpointHandler(),
+                metrics=ocp.JsonCheckpointHandler("metrics"),
             ),
+            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_digests),
         )
+        self._open.callback(self._writer.close)
 
     def save(self, step: int, state: TrainState, metrics: dict[str, float] | None) -> None:
         """Starts to save `state`; `metrics` are those of an evaluation at this very step, if any.
@@ -43,133 +74,308 @@ class Checkpoints:
           OSError: the disk has no room for it.
           Exception: what went wrong in the save before, in the background.
         """
+        self.wait()
         self._check_room(state)
-        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+        self._saving = {"step": step, "arrays": _describe(state)}
+        items = {"default": ocp.args.StandardSave(state)}
+        if metrics is not None:
+            items["metrics"] = ocp.args.JsonSave(metrics)
+        self._writer.save(self._local / _name(step), args=ocp.args.Composite(**items))
+        self._unpruned = True
+        if self._uploads:
+            self._upload = self._uploads.submit(self._send, step)
+
+    def _write_digests(self) -> None:
+        """Adds digests.json; Orbax calls it in the background, before the folder gets its name."""
+        (folder,) = self._local.glob(f"{_name(self._saving['step'])}.orbax-checkpoint-tmp*")
+        content = self._saving | {"files": _files(folder)}
+        text = json.dumps({"content": content, "crc32": _crc32(json.dumps(content).encode())})
+        (folder / DIGESTS).write_text(text)
+
+    def _send(self, step: int) -> None:
+        """Moves a checkpoint into the bucket once it is whole."""
+        self._writer.wait_until_finished()
+        files.copy(self._local / _name(step), self._folder / _name(step))
+        (self._folder / _name(step) / WHOLE).write_text("")
+        (self._local / _name(step)).rmtree()
 
     def _check_room(self, state: TrainState) -> None:
         """Stops before a save that would leave half a checkpoint and Orbax's threads in trouble."""
-        if "://" in str(self._folder):
-            return
-        free = shutil.disk_usage(self._folder).free
+        free = shutil.disk_usage(self._local).free
         needed = 2**20 + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         if free < needed:
             text = f"a checkpoint needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free"
-            raise OSError(errno.ENOSPC, f"No space left on device: {text}", str(self._folder))
+            raise OSError(errno.ENOSPC, f"No space left on device: {text}", str(self._local))
 
-    def restore_latest(self, like: TrainState) -> TrainState | None:
-        """Returns the newest readable checkpoint, with the shapes and shardings of `like`.
+    def wait(self) -> None:
+        """Waits for the save in the background, and raises what went wrong in it."""
+        if self._upload:
+            upload, self._upload = self._upload, None
+            upload.result()
+        elif not self._read_only:
+            self._writer.wait_until_finished()
+        if self._unpruned:
+            self._unpruned = False
+            self._prune()
 
-        What cannot be read is named on stderr, and put aside in WORKDIR/unreadable once an older
-        checkpoint has been read. None: there is no checkpoint.
+    def _prune(self) -> None:
+        """Removes all checkpoints but the latest few and the best one."""
+        steps = self.steps()
+        if jax.process_index() == 0:
+            for step in set(steps[: -self._keep]) - {self.best_step()}:
+                self._remove(self._folder / _name(step))
+
+    def _remove(self, folder: epath.Path) -> None:
+        if files.in_bucket(folder):
+            (folder / WHOLE).unlink(missing_ok=True)  # from now on it counts for nothing
+        folder.rmtree()
+
+    def _remove_unfinished(self) -> None:
+        """Removes what a killed run was about to save."""
+        whole = {_name(step) for step in self.steps()}
+        for path in self._entries():
+            partial = self._uploads and _is_name(path.name) and path.name not in whole
+            if partial or ".orbax-checkpoint-tmp" in path.name:
+                path.rmtree()
+
+    def _entries(self) -> list[epath.Path]:
+        return list(self._folder.iterdir()) if self._folder.is_dir() else []
+
+    def close(self) -> None:
+        """Waits for the save in the background."""
+        self._open.close()
+
+    def steps(self) -> list[int]:
+        """Returns the steps of which there are checkpoints, in order."""
+        return sorted(
+            int(path.name)
+            for path in self._entries()
+            if _is_name(path.name) and (not self._uploads or (path / WHOLE).exists())
+        )
+
+    def latest_step(self) -> int | None:
+        return max(self.steps(), default=None)
+
+    def best_step(self) -> int | None:
+        """Returns the step with the highest top-1, of several the latest; None: none was evaluated."""
+        return next(iter(self._best_first()), None)
+
+    def _best_first(self) -> list[int]:
+        found = {}
+        for step in self.steps():
+            try:
+                found[step] = (self._metrics(step) or {}).get("top1")
+            except (OSError, ValueError) as error:
+                tell(f"cannot read the metrics of the checkpoint of step {step}: {error}")
+        evaluated = [step for step in found if found[step] is not None]
+        return sorted(evaluated, key=lambda step: (found[step], step), reverse=True)
+
+    def _metrics(self, step: int) -> dict[str, float] | None:
+        """Returns the metrics of a checkpoint that was evaluated, else None.
 
         Raises:
-          ValueError: there are checkpoints, but none can be read.
+          OSError, ValueError: they cannot be read, or are none.
         """
-        unreadable = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                state = self._restore(step, like)
-            except Exception as error:  # whatever a damaged file makes Orbax raise
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                print(f"cannot read the checkpoint of step {step}: {reason}", file=sys.stderr)
-                unreadable.append(step)
-                continue
-            if unreadable:
-                self._put_aside(unreadable)
-                self._manager.reload()
-                print(f"going back to the checkpoint of step {step}", file=sys.stderr)
-            return state
-        if unreadable:
+        metrics = _read_json(self._folder / _name(step) / "metrics" / "metrics")
+        if metrics is None:
+            return None
+        top1 = metrics.get("top1") if isinstance(metrics, dict) else None
+        if not isinstance(top1, (int, float)) or not math.isfinite(top1):
+            raise ValueError(f"they have no top1: {plain(metrics, 100)}")
+        return metrics
+
+    def restore_latest(self, like: TrainState) -> TrainState | None:
+        """Returns the newest whole checkpoint, with the shapes and shardings of `like`.
+
+        What is damaged is named on stderr, and put aside in WORKDIR/unreadable once an older checkpoint
+        has been read. None: there is no checkpoint.
+
+        Raises:
+          ValueError: there are checkpoints, but all are damaged, or the newest is of another network.
+        """
+        state, damaged = self._first_whole(self.steps()[::-1], like)
+        if state is None and damaged:
             raise ValueError(
                 f"no checkpoint in {self._folder} can be read; start in another --workdir"
             )
-        return None
-
-    def _steps_on_disk(self) -> list[int]:
-        if not self._folder.is_dir():
-            return []
-        return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdigit())
-
-    def _has_metrics(self, step: int) -> bool:
-        """Whether the metrics can be read, if there are any: the manager reads those of all steps."""
-        file = self._folder / f"{step:08d}" / "metrics" / "metrics"
-        try:
-            return not file.exists() or bool(json.loads(file.read_text()))
-        except (OSError, ValueError):
-            return False
-
-    def _put_aside(self, steps: list[int]) -> None:
-        aside = self._folder.parent / "unreadable"
-        for step in steps:
-            print(f"the checkpoint of step {step} is now in {aside}", file=sys.stderr)
-            if jax.process_index() == 0:
-                aside.mkdir(exist_ok=True)
-                (self._folder / f"{step:08d}").rename(aside / f"{step:08d}-{time.time_ns()}")
-        multihost_utils.sync_global_devices("unreadable checkpoints are aside")
+        if damaged:
+            self.put_aside(damaged, "unreadable")
+        return state
 
     def restore(self, which: str, like: TrainState) -> TrainState:
         """Returns the checkpoint "latest", "best" (by top-1), or that of a step.
 
         Where `like` has no optimizer state, the checkpoint's is left in the file, of whichever
-        optimizer it is; parameters and statistics must be the very ones of `like`.
+        optimizer it is; parameters and statistics must be the very ones of `like`. In place of a latest
+        or best checkpoint that is damaged comes the next one, and stderr says so.
 
         Raises:
           FileNotFoundError: there is none, or not that one.
-          ValueError: `which` is none of the three, or the network has another shape.
+          ValueError: `which` is none of the three, the network is another, or what it names is damaged.
         """
         steps = self.steps()
         if not steps:
             raise FileNotFoundError(f"no checkpoint in {self._folder}: train first")
         if which == "latest":
-            step = steps[-1]
+            candidates = steps[::-1]
         elif which == "best":
-            step = self._manager.best_step()
-            step = steps[-1] if step is None else step
-        elif which.isdigit():
-            step = int(which)
+            candidates = self._best_first() or steps[::-1]
+        elif re.fullmatch(r"\d+", which, re.ASCII):
+            candidates = [int(which)]
         else:
             raise ValueError(f"checkpoint {which!r}: choose best, latest or a step of {steps}")
-        if step not in steps:
-            raise FileNotFoundError(f"no checkpoint of step {step}; there are {steps}")
-        try:
-            return self._restore(step, like)
-        except Exception as error:  # whatever a damaged file or another network makes Orbax raise
+        if not set(candidates) <= set(steps):
+            raise FileNotFoundError(f"no checkpoint of step {which}; there are {steps}")
+        state, damaged = self._first_whole(candidates, like)
+        if state is None:
             raise ValueError(
-                f"the checkpoint of step {step} is damaged or of another network: "
-                f"{str(error)[:300]}"
-            ) from error
+                f"the checkpoint of step {', '.join(map(str, damaged))} is damaged; there are {steps}"
+            )
+        return state
+
+    def _first_whole(self, steps: list[int], like: TrainState):
+        """Returns (the state of the first of these that is whole, or None; those before it)."""
+        damaged = []
+        for step in steps:
+            try:
+                state = self._restore(step, like)
+            except OtherNetworkError:
+                raise
+            except Exception as error:  # whatever a damaged file makes Orbax raise
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                tell(f"cannot read the checkpoint of step {step}: {plain(reason, 300)}")
+                damaged.append(step)
+                continue
+            if damaged:
+                tell(f"going back to the checkpoint of step {step}")
+            return state, damaged
+        return None, damaged
+
+    def put_aside(self, steps: list[int], folder: str) -> None:
+        """Moves checkpoints to WORKDIR/`folder`, and says so."""
+        aside = self._folder.parent / folder
+        for step in steps:
+            tell(f"the checkpoint of step {step} is now in {aside}")
+            if jax.process_index() == 0:
+                files.copy(self._folder / _name(step), aside / f"{_name(step)}-{time.time_ns()}")
+                self._remove(self._folder / _name(step))
+        multihost_utils.sync_global_devices("checkpoints are aside")
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        if jax.tree.leaves(like.opt_state):
-            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        file = self._folder / f"{step:08d}" / "default"
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-            # Orbax's own `partial_restore` would also pass over parameters that do not fit.
-            saved = reader.metadata(file).item_metadata.tree
+        """Reads a checkpoint that is whole by its digests.
+
+        Raises:
+          OtherNetworkError: it is of another network, or of another optimizer.
+          Exception: it is damaged.
+        """
+        partial = not jax.tree.leaves(like.opt_state)
+        with contextlib.ExitStack() as stack:
+            folder = self._folder / _name(step)
+            if self._uploads:
+                local = epath.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                files.copy(folder, local)
+                folder = local
+            saved = _verify(step, folder)
+            if saved is not None:
+                _check_same_network(step, saved["arrays"], like)
+            state = _read(folder / "default", like, partial)
+        if int(state.step) != step:
+            raise ValueError(f"it is that of step {int(state.step)}")
+        if saved is None:  # by a run of before they were written
+            tell(f"the checkpoint of step {step} has no digests, it is not verified")
+        return state
+
+
+class OtherNetworkError(ValueError):
+    """A checkpoint is whole, but not of this network or optimizer."""
+
+
+def _name(step: int) -> str:
+    return f"{step:08d}"
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"\d{8,}", text, re.ASCII) is not None
+
+
+def _read_json(file: epath.Path):
+    """Returns what a file holds, None where there is none."""
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def _read(folder: epath.Path, like: TrainState, partial: bool) -> TrainState:
+    """Returns Orbax's arrays as those of `like`; `partial`: the optimizer's state stays `like`'s."""
+    wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        if partial:  # Orbax's own `partial_restore` would also pass over parameters that do not fit
+            saved = reader.metadata(folder).item_metadata.tree
             skipped = jax.tree.map(lambda _: ocp.PLACEHOLDER, saved["opt_state"])
-            wanted = abstract.replace(opt_state=skipped)
-            each = ocp.checkpoint_utils.construct_restore_args(wanted)
-            restored = reader.restore(file, args=ocp.args.PyTreeRestore(wanted, restore_args=each))
-        return restored.replace(opt_state=like.opt_state)
-
-    def steps(self) -> list[int]:
-        """Returns the steps whose checkpoints are kept."""
-        return sorted(self._manager.all_steps())
-
-    def latest_step(self) -> int | None:
-        return self._manager.latest_step()
-
-    def best_step(self) -> int | None:
-        return self._manager.best_step()
-
-    def wait(self) -> None:
-        """Waits for the save in the background, and raises what went wrong in it."""
-        self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        self._manager.close()
+            wanted = wanted.replace(opt_state=skipped)
+        each = ocp.checkpoint_utils.construct_restore_args(wanted)
+        restored = reader.restore(folder, args=ocp.args.PyTreeRestore(wanted, restore_args=each))
+    return restored.replace(opt_state=like.opt_state) if partial else restored
 
 
-def _top1(metrics: dict[str, float]) -> float:
-    return metrics["top1"]
+def _leaves(state: TrainState) -> dict[str, jax.Array]:
+    """Returns the arrays of a state by name, such as "params/Conv_0/kernel"."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {jax.tree_util.keystr(k, simple=True, separator="/"): leaf for k, leaf in leaves}
+
+
+def _describe(state: TrainState) -> dict[str, list]:
+    """Returns shape and type of each array of a state, by its name."""
+    return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in _leaves(state).items()}
+
+
+def _files(folder: epath.Path, prefix: str = "") -> dict[str, list[int]]:
+    """Returns size and CRC-32 of each file in a folder, by its path in there."""
+    found = {}
+    for path in folder.iterdir():
+        if path.is_dir():
+            found |= _files(path, f"{prefix}{path.name}/")
+        elif prefix:  # beside the folders lies what Orbax has not finished, and this does not read
+            with path.open("rb") as file:
+                crc32 = 0
+                while piece := file.read(2**24):
+                    crc32 = _crc32(piece, crc32)
+            found[prefix + path.name] = [path.stat().length, crc32]
+    return found
+
+
+def _verify(step: int, folder: epath.Path) -> dict | None:
+    """Returns what digests.json says, None where there is none.
+
+    Raises:
+      ValueError: a file is not what was saved, or it was saved as another step.
+    """
+    if not (folder / DIGESTS).exists():
+        return None
+    about = json.loads((folder / DIGESTS).read_bytes())
+    content = about["content"]
+    if about["crc32"] != _crc32(json.dumps(content).encode()):
+        raise ValueError(f"{DIGESTS} is damaged")
+    if content["step"] != step:
+        raise ValueError(f"it is that of step {content['step']}")
+    there = _files(folder)
+    for name, digest in content["files"].items():
+        if there.get(name) != digest:
+            raise ValueError(f"{name} is {'damaged' if name in there else 'missing'}")
+    return content
+
+
+def _check_same_network(step: int, saved: dict[str, list], like: TrainState) -> None:
+    """Raises OtherNetworkError that names the first array that differs from those of `like`."""
+    wanted, there = _describe(like), saved
+    if not jax.tree.leaves(like.opt_state):
+        there = {name: about for name, about in saved.items() if not name.startswith("opt_state/")}
+    for name in sorted(wanted.keys() | there.keys()):
+        if wanted.get(name) != there.get(name):
+            before, now = (
+                f"{tuple(about[0])} {about[1]}" if about else "missing"
+                for about in (there.get(name), wanted.get(name))
+            )
+            what = "optimizer" if name.startswith("opt_state") else "network"
+            raise OtherNetworkError(
+                f"the checkpoint of step {step} is of another {what}: {name} is {before} in it, and {now} "
+                "by the config. Take the config of before, or another --workdir"
+            )

@@ -10,26 +10,32 @@ import sys
 import traceback
 
 import jax
+import jaxlib
 from absl import app, flags, logging
 from etils import epath
 from jax.experimental import multihost_utils
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from data.messages import plain
-from training import sharding
+from training import files, metrics, sharding
 
-DEFAULT_CONFIG = "configs/digits.py"
+WRONG_ON_CPU = {"0.10.2", "0.11.0"}  # see setup.py
 NOT_CONFIGS = {"__init__", "common", "spaces"}
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
+DEFAULT_CONFIG = PROJECT / "configs" / "digits.py"
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="The experiment; default: digits.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="The experiment; default: that of the run in --workdir, else digits."
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder or bucket of the run; default: runs/CONFIG.")
 
 
 def workdir() -> str:
+    if WORKDIR.value:
+        return WORKDIR.value
     path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     name = pathlib.Path(path).stem
-    return WORKDIR.value or f"runs/{name}-{argument}".removesuffix("-")
+    return f"runs/{name}-{argument}".removesuffix("-")
 
 
 def run(main, trains: bool = True) -> None:
@@ -50,6 +56,9 @@ def run(main, trains: bool = True) -> None:
             sys.stdout.flush()
             print(f"error: {message}", file=sys.stderr, flush=True)
             os._exit(1)  # at once: threads of a failed save would add their tracebacks
+        except KeyboardInterrupt:
+            print("stopped by Ctrl-C", file=sys.stderr, flush=True)
+            os._exit(128 + signal.SIGINT)
 
     def start(_):
         logging.set_verbosity(logging.ERROR)  # Orbax and Grain tell their every step
@@ -57,6 +66,7 @@ def run(main, trains: bool = True) -> None:
         if not jax.config.jax_compilation_cache_dir:
             jax.config.update("jax_compilation_cache_dir", str(cache / "cnn-architectures" / "jax"))
         if not trains:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # KeyboardInterrupt, see above
             jax.config.update("jax_platforms", "cpu")
             main()
             return
@@ -71,6 +81,11 @@ def run(main, trains: bool = True) -> None:
                 f"JAX finds no device (JAX_PLATFORMS={platforms}): unset JAX_PLATFORMS, "
                 "or install JAX for it, for example: pip install -e '.[cuda]'"
             ) from error
+        if jax.default_backend() == "cpu" and jaxlib.__version__ in WRONG_ON_CPU:
+            raise ValueError(
+                f"jaxlib {jaxlib.__version__} computes some programs wrongly on the CPU (jax#39103, "
+                "jax#39257): bring another one, pip install -e ."
+            )
         main()
 
     app.run(
@@ -102,17 +117,19 @@ def parse(argv: list[str]) -> list[str]:
     A model.genotype that is the name of a JSON file becomes what the file holds, so that the config of a run
     says all of the network.
     """
-    for i, argument in enumerate(argv[1:], 1):
-        name, _, value = argument.lstrip("-").partition("=")
-        if name == "config":
-            path = pathlib.Path((value or "".join(argv[i + 1 : i + 2])).partition(":")[0])
-            break
-    else:
-        path = pathlib.Path(DEFAULT_CONFIG)
+    path, folder = given(argv, "config"), given(argv, "workdir")
+    recorded = config_of_run(folder) if path is None and folder else None
+    if recorded is not None:
+        delattr(flags.FLAGS, "config")
+        config_flags.DEFINE_config_dict("config", recorded)
+    elif path is None:
+        path = str(DEFAULT_CONFIG)
         argv = [argv[0], f"--config={path}", *argv[1:]]
-    if not path.is_file() or path.suffix != ".py" or path.stem in NOT_CONFIGS:
-        known = {file.stem for file in (PROJECT / "configs").glob("*.py")} - NOT_CONFIGS
-        raise ValueError(f"there is no config {path}; configs/ has {', '.join(sorted(known))}")
+    if recorded is None:
+        file = pathlib.Path(path.partition(":")[0])
+        if not file.is_file() or file.suffix != ".py" or file.stem in NOT_CONFIGS:
+            known = {file.stem for file in (PROJECT / "configs").glob("*.py")} - NOT_CONFIGS
+            raise ValueError(f"there is no config {file}; configs/ has {', '.join(sorted(known))}")
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
@@ -130,6 +147,40 @@ def parse(argv: list[str]) -> list[str]:
     if genotype.endswith(".json"):
         CONFIG.value.model.genotype = read_genotype(genotype)
     return rest
+
+
+def given(argv: list[str], flag: str) -> str | None:
+    """Returns the value of a flag of the command line, --flag=value or --flag value; None: it is not there."""
+    for i, argument in enumerate(argv[1:], 1):
+        name, equals, value = argument.partition("=")
+        if name in (f"--{flag}", f"-{flag}"):
+            return value if equals else "".join(argv[i + 1 : i + 2])
+    return None
+
+
+def config_of_run(folder: str) -> ConfigDict | None:
+    """Returns the config by which the run, or the search, in a workdir was last started; None: there is none."""
+    try:
+        search = files.absolute(folder) / "search.json"
+        header = json.loads(search.read_text()) if search.exists() else {}
+        header = header or metrics.newest_header(metrics.read_lines(folder))
+    except (OSError, ImportError, ValueError):  # what is wrong in it, the command itself will tell
+        return None
+    recorded = header.get("config") if isinstance(header, dict) else None
+    if not isinstance(recorded, dict):
+        return None
+    config = ConfigDict(_with_tuples(recorded))
+    config.update_from_flattened_dict(
+        {k: v for k, v in metrics.BEFORE_THERE_WAS.items() if k not in metrics.flatten(recorded)}
+    )
+    return config
+
+
+def _with_tuples(value):
+    """Returns what JSON made of a config with tuples in place of lists, which a network cannot hash."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(one) for name, one in value.items()}
+    return tuple(_with_tuples(one) for one in value) if isinstance(value, list) else value
 
 
 def read_genotype(path: str) -> str:
@@ -176,21 +227,29 @@ def explain(error: Exception) -> str | None:
 
 
 class StopSignal:
-    """Notes SIGTERM and Ctrl-C, so that the loop can save before it stops; a second Ctrl-C kills."""
+    """As a context, notes SIGTERM and Ctrl-C, so that the loop can save before it stops; a second Ctrl-C kills."""
 
     def __init__(self):
-        self._received = False
+        self._noted = False
+        self._before = {}
+
+    def __enter__(self):
         if jax.process_count() == 1:  # else JAX's preemption service listens in every process
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._note)
+                self._before[number] = signal.signal(number, self._note)
+        return self
 
     def _note(self, number, _frame):
-        self._received = True
+        self._noted = True
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
 
     def received(self, step: int) -> bool:
         """Whether to stop after `step`; all processes get the same answer."""
         if jax.process_count() == 1:
-            return self._received
+            return self._noted
         return multihost_utils.reached_preemption_sync_point(step)
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -3,6 +3,7 @@
 import functools
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 
 import jax
@@ -11,6 +12,18 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from data.messages import tell
+from training import files
+
+# Fields that the configs of older runs lack, and what these runs did.
+BEFORE_THERE_WAS = {"input.exif_orientation": False}
+
+# Fields of the sections input and model on which no evaluation depends.
+ONLY_FOR_TRAINING = {
+    *(f"input.{name}" for name in ("train_split", "crop", "min_area", "scales", "padding", "flip")),
+    *(f"input.{name}" for name in ("color_jitter", "pca_lighting", "data_dir", "in_memory")),
+    *(f"input.{name}" for name in ("threads", "max_broken_images")),
+    *(f"model.{name}" for name in ("dropout", "drop_path_keep", "initialization", "bn_momentum")),
+}
 
 
 def read_lines(workdir) -> list[dict]:
@@ -65,11 +78,48 @@ def _is_header_or_figures(line: dict) -> bool:
     )
 
 
-def check_same_config(lines: list[dict], config: dict, may_differ: set[str]) -> list[str]:
+def newest_header(lines: list[dict]) -> dict:
+    """Returns what made the run, as it was last started; {} where the lines of metrics.jsonl have none."""
+    headers = [header for line in lines for header in (line, line.get("resumed", {}))]
+    return next((header for header in reversed(headers) if "config" in header), {})
+
+
+def differences(before: dict, now: dict) -> dict[str, str]:
+    """Compares two configs, as read from JSON or not.
+
+    Returns:
+      {"model.depth": "model.depth was 20 and is 56"} for what differs.
+    """
+    before, now = (
+        BEFORE_THERE_WAS | flatten(json.loads(json.dumps(config))) for config in (before, now)
+    )
+    return {
+        name: f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    }
+
+
+def differences_that_count(header: dict, config: dict) -> list[str]:
+    """Returns what an evaluation by `config` sees otherwise than the run did: images, or network.
+
+    Args:
+      header: of the run, see `newest_header`; of {} nothing is known.
+      config: of the evaluation.
+    """
+    found = differences(header["config"], config) if header else {}
+    return [
+        text
+        for name, text in found.items()
+        if name.startswith(("input.", "model.")) and name not in ONLY_FOR_TRAINING
+    ]
+
+
+def check_same_config(before: dict, config: dict, may_differ: set[str]) -> list[str]:
     """Compares `config` with that of the run in this workdir.
 
     Args:
-      lines: of metrics.jsonl, see `read_lines`.
+      before: the config of that run, {} where there is none.
       config: of the run that wants to go on.
       may_differ: fields such as "optimizer.momentum" whose change is no mistake.
 
@@ -79,21 +129,16 @@ def check_same_config(lines: list[dict], config: dict, may_differ: set[str]) -> 
     Raises:
       ValueError: another field differs; the message names it.
     """
-    headers = [header for line in lines for header in (line, line.get("resumed", {}))]
-    configs = [header["config"] for header in headers if "config" in header]
-    if not configs:
+    if not before:
         return []
-    before, now = flatten(configs[-1]), flatten(json.loads(json.dumps(config)))
-    differing = {
-        name: f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    }
-    mistakes = [text for name, text in differing.items() if name not in may_differ]
+    differing = differences(before, config)
+    mistakes = [name for name in differing if name not in may_differ]
     if mistakes:
+        allow = all(name.startswith("optimizer.") for name in mistakes)
         raise ValueError(
-            f"--workdir holds a run of another config: {'; '.join(mistakes)}. "
+            f"--workdir holds a run of another config: {'; '.join(differing[m] for m in mistakes)}. "
             "Choose another --workdir, or the config of before"
+            + (", or --allow_changes to go on with this one" if allow else "")
         )
     return list(differing.values())
 
@@ -113,7 +158,8 @@ class Writer:
     """Writes WORKDIR/metrics.jsonl and WORKDIR/tensorboard, from the first process only.
 
     A resumed run goes on where its checkpoint was: what an interrupted run logged after that is
-    taken out, so that each step is logged once.
+    taken out, so that each step is logged once. As a context it notes that a run ends by a
+    FloatingPointError.
     """
 
     def __init__(self, workdir, previous: list[dict], header: dict, step: int):
@@ -129,38 +175,54 @@ class Writer:
         if not self._active:
             return
         workdir = epath.Path(workdir).expanduser()
-        self._path = workdir / "metrics.jsonl"
+        self._step, self._path = step, workdir / "metrics.jsonl"
         kept = [line for line in previous if line.get("step", 0) <= step]
         if kept and step:
             kept.append({"step": step, "resumed": header})
         else:
             kept = [header]
         self._text = "".join(json.dumps(line) + "\n" for line in kept)
-        new = workdir / "metrics.jsonl.new"
-        new.write_text(self._text)
-        new.replace(self._path)
-        self._local = "://" not in str(workdir)
-        self._file = open(self._path, "a") if self._local else None
-        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        files.write_bytes(self._path, self._text.encode())
+        self._events = epath.Path(workdir / "tensorboard")
+        self._local = self._events
+        if files.in_bucket(workdir):
+            self._local = epath.Path(tempfile.mkdtemp())
+        self._file = None if files.in_bucket(workdir) else open(self._path, "a")
+        self._tensorboard = SummaryWriter(str(self._local), purge_step=step + 1)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         if not self._active:
             return
-        line = json.dumps({"step": step, **metrics}) + "\n"
-        if self._local:
-            self._file.write(line)
-            self._file.flush()
-        else:  # a bucket cannot append
-            self._text += line
-            self._path.write_text(self._text)
+        self._append({"step": step, **metrics})
         for name, value in metrics.items():
             self._tensorboard.add_scalar(name, value, step)
 
+    def _append(self, line: dict) -> None:
+        self._step, text = line["step"], json.dumps(line) + "\n"
+        if self._file:
+            self._file.write(text)
+            self._file.flush()
+        else:  # a bucket cannot append
+            self._text += text
+            self._path.write_text(self._text)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if self._active and isinstance(error, FloatingPointError):
+            self._append({"step": self._step, "diverged": str(error)})
+        self.close()
+
     def close(self) -> None:
-        if self._active:
-            self._tensorboard.close()
-            if self._file:
-                self._file.close()
+        if not self._active:
+            return
+        self._tensorboard.close()
+        if self._file:
+            self._file.close()
+        if self._local != self._events:
+            files.copy(self._local, self._events)
+            self._local.rmtree()
 
 
 class Progress:

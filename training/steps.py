@@ -79,8 +79,10 @@ def make_train_step(
 
 
 def interval(in_steps: int, in_epochs: float, steps_per_epoch: float) -> int:
-    """Returns a length in steps; the one in steps wins where it is above 0."""
-    return in_steps or max(1, round(in_epochs * steps_per_epoch))
+    """Returns a length in steps; the one in steps wins where it is above 0. 0 means never."""
+    if in_steps or not in_epochs:
+        return in_steps
+    return max(1, round(in_epochs * steps_per_epoch))
 
 
 def make_key(seed: int, mesh):
@@ -116,10 +118,11 @@ def make_eval_step(model, preprocess, mesh, state_sharding=None):
         before = jnp.arange(scores.shape[-1]) < label
         rank = jnp.sum((scores > of_label) | ((scores == of_label) & before), axis=-1)
         mask = batch["mask"]
+        answered = mask * ~jnp.isnan(of_label[:, 0])  # NaN is below nothing, and wrong
         return {
             "loss": -jnp.sum(of_label[:, 0] * mask),
-            "top1": jnp.sum((rank < 1) * mask),
-            "top5": jnp.sum((rank < 5) * mask),
+            "top1": jnp.sum((rank < 1) * answered),
+            "top5": jnp.sum((rank < 5) * answered),
             "images": jnp.sum(mask),
         }
 

@@ -150,7 +150,9 @@ def read_sweep(folder: pathlib.Path) -> None:
     for name in RUNS:
         sweep_folder.command(sweep, "x", sweep["runs"].get(name, {}))
         lines = metrics.read_lines(folder / name)
-        metrics.check_same_config(lines, CONFIG.to_dict(), train.MAY_DIFFER)
+        metrics.check_same_config(
+            metrics.newest_header(lines).get("config"), CONFIG.to_dict(), train.MAY_DIFFER
+        )
     with contextlib.redirect_stderr(io.StringIO()):
         worker.main(str(folder), "depth=8,seed=0")  # which is finished
     sweep_folder.record(str(folder), SWEEP | {"runs": RUNS})
@@ -187,7 +189,7 @@ def read_search(folder: pathlib.Path) -> None:
     """Reports as --report does, goes on with the search, and reports again."""
     config = ConfigDict({"nas": NAS})
     header = loop.read_header(folder)
-    metrics.check_same_config([header], CONFIG.to_dict(), set())
+    metrics.check_same_config(header["config"], CONFIG.to_dict(), set())
     for first in (True, False):
         try:
             found = report.read(folder, config)

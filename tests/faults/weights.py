@@ -2,7 +2,7 @@
 
 From the project's root, on Linux:
 
-  python tests/hostile.py     a line of JSON a file: what happened, seconds and MB. A file that takes too
+  python tests/faults/weights.py     a line of JSON a file: what happened, seconds and MB. A file that takes too
                               long or crashes ends it, after the line with its name; the exit status is 1
                               if one took more memory or was read wrongly
 """
@@ -396,7 +396,7 @@ def memory(key: str) -> int:
 
 
 def main() -> int:
-    path = pathlib.Path(__file__).parents[1] / "models/torch_files.py"
+    path = pathlib.Path(__file__).parents[2] / "models/torch_files.py"
     spec = importlib.util.spec_from_file_location("torch_files", path)  # alone: without JAX
     torch_files = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(torch_files)

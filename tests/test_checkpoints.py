@@ -1,0 +1,167 @@
+"""Checkpoints are verified, and what is damaged hides nothing that is whole."""
+
+import json
+import shutil
+
+import pytest
+from faults.checkpoints import DAMAGES, campaign, flip, restore, save, some_state
+
+from training import checkpoints
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A workdir with checkpoints of the steps 1, 2 and 3; step 2 is the best."""
+    workdir = tmp_path_factory.mktemp("trained")
+    save(workdir, {1: 0.5, 2: 0.9, 3: 0.7})
+    return workdir
+
+
+@pytest.fixture
+def workdir(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def folder(workdir, step):
+    return workdir / "checkpoints" / f"{step:08d}"
+
+
+def evaluated_step(workdir, which, capfd):
+    saved = checkpoints.Checkpoints(workdir, read_only=True)
+    try:
+        return int(saved.restore(which, some_state(0)).step), capfd.readouterr().err
+    finally:
+        saved.close()
+
+
+def test_what_is_whole_is_restored_without_a_word(workdir, capfd):
+    assert restore(workdir) == (3, "")
+    assert evaluated_step(workdir, "best", capfd) == (2, "")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_seen_and_the_one_before_is_restored(damage, trained):
+    """A few of each damage; tests/faults/checkpoints.py tries hundreds. Each bit is compared."""
+    counts = campaign(trained, damage, tries=30, seed=1)
+    assert not counts["something else"]
+    assert counts["seen"] > 3
+
+
+def test_what_is_damaged_is_named_and_put_aside(workdir):
+    (data,) = (folder(workdir, 3) / "default" / "d").iterdir()
+    flip(data, 1000)
+    step, told = restore(workdir)
+    assert step == 2
+    assert told.splitlines() == [
+        f"cannot read the checkpoint of step 3: default/d/{data.name} is damaged",
+        "going back to the checkpoint of step 2",
+        f"the checkpoint of step 3 is now in {workdir / 'unreadable'}",
+    ]
+    assert [path.name[:8] for path in (workdir / "unreadable").iterdir()] == ["00000003"]
+    assert restore(workdir) == (2, "")
+
+
+def test_digests_are_verified_themselves(workdir):
+    digests = folder(workdir, 3) / "digests.json"
+    content = json.loads(digests.read_text())
+    content["content"]["arrays"]["params/conv/kernel"][0][0] = 7
+    digests.write_text(json.dumps(content))
+    step, told = restore(workdir)
+    assert step == 2 and "digests.json is damaged" in told
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ["default"],
+        ["default/d"],
+        ["default/manifest.ocdbt"],
+        ["default/_METADATA"],
+        ["default", "metrics", "digests.json", "_CHECKPOINT_METADATA"],
+        ["default", "digests.json"],
+    ],
+    ids=str,
+)
+def test_a_hollow_newest_checkpoint_hides_none_of_the_others(lost, workdir, capfd):
+    for name in lost:
+        path = folder(workdir, 3) / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    step, told = restore(workdir)
+    assert step == 2
+    assert "cannot read the checkpoint of step 3" in told
+    assert restore(workdir)[0] == 2
+    assert evaluated_step(workdir, "best", capfd)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "metrics", ["[]", "{}", '{"top1": NaN}', '{"top1": "0.9"}', '{"top1": null}', "7", "{", "\x00"]
+)
+def test_foreign_metrics_are_told_and_best_is_chosen_among_the_others(metrics, workdir, capfd):
+    (folder(workdir, 2) / "metrics" / "metrics").write_text(metrics)
+    step, told = evaluated_step(workdir, "best", capfd)
+    assert step == 3
+    assert "cannot read the metrics of the checkpoint of step 2" in told
+    saved = checkpoints.Checkpoints(workdir)  # and a run goes on
+    saved.save(4, some_state(4), {"top1": 0.8})
+    saved.wait()
+    assert saved.best_step() == 4
+    saved.close()
+
+
+def test_metrics_that_were_changed_make_no_best_checkpoint(workdir, capfd):
+    (folder(workdir, 1) / "metrics" / "metrics").write_text('{"top1": 0.99}')
+    step, told = evaluated_step(workdir, "best", capfd)
+    assert step == 2
+    assert "checkpoint of step 1: metrics/metrics is damaged" in told
+
+
+@pytest.mark.parametrize("name", [99, 4])
+def test_a_renamed_step_is_found_out_and_later_saves_are_kept(name, workdir):
+    folder(workdir, 3).rename(folder(workdir, name))
+    step, told = restore(workdir)
+    assert step == 2
+    assert f"cannot read the checkpoint of step {name}: it is that of step 3" in told
+    saved = checkpoints.Checkpoints(workdir)
+    saved.save(name, some_state(name), None)
+    saved.wait()
+    saved.close()
+    assert restore(workdir)[0] == name
+
+
+def test_a_named_step_that_is_damaged_is_refused_and_latest_says_what_it_took(workdir, capfd):
+    shutil.rmtree(folder(workdir, 3) / "default")
+    with pytest.raises(ValueError, match=r"step 3 is damaged; there are \[1, 2, 3\]"):
+        evaluated_step(workdir, "3", capfd)
+    step, told = evaluated_step(workdir, "latest", capfd)
+    assert step == 2 and "going back to the checkpoint of step 2" in told
+    assert folder(workdir, 3).exists()  # who only reads moves nothing
+
+
+def test_another_network_or_optimizer_is_named_and_nothing_is_put_aside(workdir):
+    with pytest.raises(
+        ValueError,
+        match=r"another network: params/conv/kernel is \(3, 3, 4, 5\) float32 in it, and \(3, 3, 4, 6\)",
+    ):
+        restore(workdir, like=some_state(0, width=6))
+    like = some_state(0)
+    like = like.replace(opt_state=({"trace": like.opt_state[0]["trace"]},))
+    with pytest.raises(
+        ValueError, match=r"another optimizer: opt_state/1/count is \(\) int32 in it, and missing"
+    ):
+        restore(workdir, like=like)
+    assert not (workdir / "unreadable").exists()
+    assert restore(workdir)[0] == 3
+
+
+def test_a_checkpoint_of_before_there_were_digests_is_read_and_this_is_told(workdir, capfd):
+    (folder(workdir, 3) / "digests.json").unlink()
+    step, told = restore(workdir)
+    assert step == 3
+    assert "step 3 has no digests, it is not verified" in told
+
+
+def test_what_a_killed_run_was_saving_is_removed(workdir):
+    unfinished = folder(workdir, 4).with_name("00000004.orbax-checkpoint-tmp")
+    unfinished.mkdir()
+    assert restore(workdir)[0] == 3
+    assert not unfinished.exists()

@@ -1,0 +1,112 @@
+"""What each number of a config may be. 0 of something that is done every so often means never."""
+
+import dataclasses
+import math
+
+from training import metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Finite numbers from `low` to `high`; `above` and `below` leave out these two."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, number) -> bool:
+        if not math.isfinite(number):
+            return False
+        low = number > self.low if self.above else number >= self.low
+        return low and (number < self.high if self.below else number <= self.high)
+
+    def __str__(self) -> str:
+        low = f"{'above' if self.above else 'at least'} {self.low:,}"
+        high = f"{'below' if self.below else 'at most'} {self.high:,}"
+        bounds = [low] * (self.low > -math.inf) + [high] * (self.high < math.inf)
+        return " and ".join(bounds) or "finite"
+
+
+FINITE = Range()
+NOT_NEGATIVE = Range(0)
+POSITIVE = Range(0, above=True)
+COUNT = Range(1, 2**31 - 1)
+COUNT_OR_0 = Range(0, 2**31 - 1)
+PART = Range(0, 1)
+PART_NOT_0 = Range(0, 1, above=True)
+PART_NOT_1 = Range(0, 1, below=True)
+
+RANGES = {
+    "seed": COUNT_OR_0,
+    "batch_size": COUNT,
+    "model_devices": COUNT,
+    "total_epochs": NOT_NEGATIVE,
+    "total_steps": COUNT_OR_0,
+    "log_steps": COUNT_OR_0,
+    "eval_epochs": NOT_NEGATIVE,
+    "eval_steps": COUNT_OR_0,
+    "checkpoint_epochs": NOT_NEGATIVE,
+    "checkpoint_steps": COUNT_OR_0,
+    "keep_checkpoints": COUNT,
+    "label_smoothing": PART_NOT_1,
+    "aux_weight": NOT_NEGATIVE,
+    "input.image_size": COUNT,
+    "input.resize": COUNT,
+    "input.min_area": PART_NOT_0,
+    "input.scales": COUNT,
+    "input.padding": COUNT_OR_0,
+    "input.color_jitter": PART,
+    "input.pca_lighting": NOT_NEGATIVE,
+    "input.mean": FINITE,
+    "input.std": POSITIVE,
+    "input.threads": COUNT_OR_0,
+    "input.max_broken_images": COUNT_OR_0,
+    "optimizer.learning_rate": NOT_NEGATIVE,
+    "optimizer.warmup_epochs": NOT_NEGATIVE,
+    "optimizer.warmup_factor": PART,
+    "optimizer.decay_at": PART,
+    "optimizer.decay_factor": POSITIVE,
+    "optimizer.decay_epochs": POSITIVE,
+    "optimizer.power": NOT_NEGATIVE,
+    "optimizer.momentum": PART_NOT_1,
+    "optimizer.rms_decay": PART_NOT_1,
+    "optimizer.beta1": PART_NOT_1,
+    "optimizer.beta2": PART_NOT_1,
+    "optimizer.epsilon": POSITIVE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.clip_norm": NOT_NEGATIVE,
+    "model.num_classes": COUNT,
+    "model.depth": COUNT,
+    "model.stages": COUNT,
+    "model.hidden": COUNT,
+    "model.pooled_size": COUNT_OR_0,
+    "model.conv1_padding": COUNT_OR_0,
+    "model.filter_rms": NOT_NEGATIVE,
+    "model.dropout": PART_NOT_1,
+    "model.cardinality": COUNT,
+    "model.base_width": COUNT,
+    "model.growth_rate": COUNT,
+    "model.groups": COUNT,
+    "model.scale": POSITIVE,
+    "model.width_multiplier": POSITIVE,
+    "model.cells": COUNT,
+    "model.filters": COUNT,
+    "model.stem_filters": COUNT,
+    "model.drop_path_keep": PART_NOT_0,
+    "model.bn_momentum": PART_NOT_1,
+    "model.epsilon": POSITIVE,
+}
+
+
+def check(config) -> None:
+    """Raises ValueError that names the first number of a config which cannot be, and what it may be."""
+    for name, value in metrics.flatten(config.to_dict()).items():
+        for number in value if isinstance(value, tuple) else (value,):
+            outside = (
+                name in RANGES and isinstance(number, int | float) and number not in RANGES[name]
+            )
+            if outside:
+                raise ValueError(f"{name} {number!r}: let it be {RANGES[name]}")
+    if not config.total_steps and not config.total_epochs:
+        raise ValueError("total_steps and total_epochs are both 0: let one say how long to train")
