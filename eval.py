@@ -14,6 +14,7 @@ if __name__ == "__main__":
 
     start.early()
 
+import contextlib
 import json
 import math
 
@@ -33,8 +34,11 @@ CROPS = flags.DEFINE_integer("crops", 1, "1, the centre; or 10, also the corners
 def main() -> None:
     config, workdir = command.CONFIG.value, command.workdir()
     ranges.check(config)
-    saved = checkpoints.Checkpoints(workdir, read_only=True)
     run = metrics.newest_header(metrics.read_lines(workdir))
+    if not run:
+        tell(f"{workdir} does not say what config its run had: nothing is compared")
+    elif "classes" not in run:
+        tell("the run has not recorded its classes: labels are those of the sorted names")
     for difference in metrics.differences_that_count(run, config.to_dict()):
         tell(f"other than the run: {difference}")
 
@@ -51,7 +55,8 @@ def main() -> None:
 
     shape = data.input_shape(config.input)
     like = state.create(model, optax.identity(), shape, config.seed, mesh)  # no optimizer state
-    train_state = saved.restore(CHECKPOINT.value, like)
+    with contextlib.closing(checkpoints.Checkpoints(workdir, read_only=True)) as saved:
+        train_state = saved.restore(CHECKPOINT.value, like)
 
     preprocess = data.make_preprocess(config.input, train=False, crops=CROPS.value)
     eval_step = steps.make_eval_step(model, preprocess, mesh)

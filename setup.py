@@ -3,7 +3,7 @@
 from setuptools import find_packages, setup
 
 # jaxlib 0.10.2 computes some programs wrongly on the CPU (jax#39103); it and 0.11.0 crash on others (jax#39257).
-JAX = "jax>=0.10,!=0.10.2,!=0.11.0"
+JAX, JAXLIB = "jax>=0.10,!=0.10.2,!=0.11.0", "jaxlib!=0.10.2,!=0.11.0"
 GCS, S3 = ["gcsfs>=2024.10"], ["s3fs>=2024.10"]
 SWEEPS = ["optuna>=4.2", "submitit>=1.5.3"]
 
@@ -33,6 +33,7 @@ setup(
         "grain>=0.2.15",
         "importlib_resources>=6.0",  # tensorflow-datasets imports it without requiring it
         JAX,
+        JAXLIB,
         "matplotlib>=3.9",
         "ml-collections>=1.0",
         "numpy>=2.0",
@@ -57,6 +58,7 @@ setup(
         "prepare": ["tensorflow>=2.20"],
         "sweeps": SWEEPS,
         "test": [
+            "aiobotocore[boto3]>=2.15",  # the boto3 that goes with it, which moto would not choose
             "gcp-storage-emulator>=2024.8",
             "moto[s3,server]>=5.0",
             "pytest>=8.3",

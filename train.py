@@ -95,18 +95,20 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         before = metrics.newest_header(previous) if saved.steps() else {}
         if saved.steps() and not before:
             tell(f"{workdir} does not say what config its run had; this one is taken on trust")
-        may_differ = set(MAY_DIFFER)
-        if allow_changes or any("diverged" in line for line in previous[-1:]):
-            may_differ |= {f"optimizer.{field}" for field in config.optimizer}
-        changes = metrics.check_same_config(before.get("config"), config.to_dict(), may_differ)
+        of_optimizer = {f"optimizer.{field}" for field in config.optimizer}
+        allowed = allow_changes or any("diverged" in line for line in previous[-1:])
+        may_differ = MAY_DIFFER | (of_optimizer if allowed else set())
+        changes = metrics.check_same_config(
+            before.get("config"), config.to_dict(), may_differ, of_optimizer
+        )
 
         # Data, network, optimizer: each part gets its own section of the config.
         mesh = sharding.make_mesh(model_devices=config.model_devices)
         sharding.check_batch_size(config.batch_size, mesh.shape["data"])
         train_source = data.open_source(config.input, train=True)
         eval_source = data.open_source(config.input, train=False)
-        check_classes(train_source, eval_source, config.model.num_classes)
         changes += check_same_images(before, train_source)
+        check_classes(train_source, eval_source, config.model.num_classes)
         steps_per_epoch = len(train_source) / config.batch_size
         total_steps = steps.interval(config.total_steps, config.total_epochs, steps_per_epoch)
         eval_steps = steps.interval(config.eval_steps, config.eval_epochs, steps_per_epoch)
@@ -256,11 +258,11 @@ def writable(workdir: str) -> epath.Path:
     """Makes the folder, and raises ValueError where nothing can be written into it."""
     path = epath.Path(workdir).expanduser()
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        files.make(path)
         (path / f".writable-{jax.process_index()}").write_text("")
         (path / f".writable-{jax.process_index()}").unlink()
-    except (OSError, ImportError) as error:  # a bucket's file system may not be installed
-        reason = getattr(error, "strerror", None) or error
+    except Exception as error:  # clients of buckets raise errors of their own
+        reason = getattr(error, "strerror", None) or command.explain(error) or error
         raise ValueError(f"cannot write into --workdir={workdir}: {reason}") from error
     return path
 
@@ -301,9 +303,13 @@ def check_same_images(before: dict, train_source) -> list[str]:
     Raises:
       ValueError: labels would now mean other classes.
     """
+    if before and "classes" not in before:
+        tell("the run has not recorded its classes: that they are still the same is taken on trust")
     names = before.get("classes", train_source.class_names)
     if names != train_source.class_names:
-        gone = [name for name in names if name not in train_source.class_names]
+        pairs = zip(names, train_source.class_names, strict=False)
+        moved = [f"{old} (now {new})" for old, new in pairs if old != new]
+        gone = [name for name in names if name not in train_source.class_names] or moved
         new = [name for name in train_source.class_names if name not in names]
         raise ValueError(
             f"--workdir holds a run with other classes: {data.some(gone) or 'none'} gone, "
@@ -338,8 +344,8 @@ def not_finite(what: str, step: int, schedule, saved) -> FloatingPointError:
     return FloatingPointError(
         f"{what} at step {step}, learning rate {float(schedule(step - 1)):.4g}. "
         + (f"The last good checkpoint is that of step {good}" if good else "There is no checkpoint")
-        + ": try the same command with a lower --config.optimizer.learning_rate, or start again with "
-        "a longer warm-up or clip_norm"
+        + ": try the same command with a lower --config.optimizer.learning_rate, or another --workdir "
+        "with a longer warm-up or clip_norm"
     )
 
 

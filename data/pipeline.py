@@ -65,6 +65,10 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
             f"input.crop {config.crop!r} needs whole images, which input.in_memory does not keep: "
             "choose pad or center, or in_memory=False"
         )
+    if len(config.scales) != 2 or config.scales[0] > config.scales[1]:
+        raise ValueError(
+            f"input.scales {config.scales}: let them be the smallest and the largest side"
+        )
     source = _maybe_load(source, config)
     shape, form = input_shape(config), image_form(config)
     local = batch_size // jax.process_count()

@@ -65,6 +65,10 @@ def main() -> None:
     folder = pathlib.Path(files.absolute(command.workdir()))
     if REPORT.value and not (folder / "search.json").exists():
         raise FileNotFoundError(f"{folder} holds no search: no search.json in it")
+    if not REPORT.value and command.given(sys.argv, "config") is None:
+        raise ValueError(
+            "--config: which of configs/nas/? A search goes on with that it began with"
+        )
     space = check(config)
     train.writable(str(folder))
     with contextlib.ExitStack() as stack:

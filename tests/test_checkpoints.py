@@ -42,7 +42,7 @@ def test_what_is_whole_is_restored_without_a_word(workdir, capfd):
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_seen_and_the_one_before_is_restored(damage, trained):
     """A few of each damage; tests/faults/checkpoints.py tries hundreds. Each bit is compared."""
-    counts = campaign(trained, damage, tries=30, seed=1)
+    counts = campaign(trained, damage, tries=20, seed=1)
     assert not counts["something else"]
     assert counts["seen"] > 3
 
@@ -112,7 +112,7 @@ def test_metrics_that_were_changed_make_no_best_checkpoint(workdir, capfd):
     (folder(workdir, 1) / "metrics" / "metrics").write_text('{"top1": 0.99}')
     step, told = evaluated_step(workdir, "best", capfd)
     assert step == 2
-    assert "checkpoint of step 1: metrics/metrics is damaged" in told
+    assert "metrics of the checkpoint of step 1: metrics/metrics is damaged" in told
 
 
 @pytest.mark.parametrize("name", [99, 4])
@@ -165,3 +165,51 @@ def test_what_a_killed_run_was_saving_is_removed(workdir):
     unfinished.mkdir()
     assert restore(workdir)[0] == 3
     assert not unfinished.exists()
+
+
+def test_what_is_no_checkpoint_stops_nothing(workdir):
+    checkpoint = folder(workdir, 3)
+    (checkpoint.parent / "00000004").write_text("a file")
+    shutil.copytree(checkpoint, checkpoint.parent / "000000099")
+    (checkpoint.parent / "notes").mkdir()
+    assert restore(workdir) == (3, "")
+
+
+def test_what_is_wrong_with_the_machine_is_no_damage(workdir, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "_read", fail)
+        with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
+            restore(workdir)
+    data = folder(workdir, 3) / "default" / "manifest.ocdbt"
+    with monkeypatch.context() as patched:
+        refused = PermissionError(13, "Permission denied", str(data))
+        patched.setattr(checkpoints, "_files", lambda *_: (_ for _ in ()).throw(refused))
+        with pytest.raises(PermissionError):
+            restore(workdir)
+    assert restore(workdir) == (3, "")
+
+
+def test_the_best_checkpoint_is_not_lost_to_metrics_that_were_changed(workdir, capfd):
+    (folder(workdir, 1) / "metrics" / "metrics").write_text('{"top1": 0.99}')
+    saved = checkpoints.Checkpoints(workdir, keep=1)
+    saved.save(4, some_state(4), {"top1": 0.1})
+    saved.wait()
+    assert saved.steps() == [1, 2, 4]  # the first because nobody knows how good it is
+    saved.save(5, some_state(5), {"top1": 0.2})
+    saved.wait()
+    saved.close()
+    assert capfd.readouterr().err.count("cannot read the metrics of the checkpoint of step 1") == 1
+
+
+def test_best_of_none_that_was_evaluated_is_told(tmp_path, capfd):
+    saved = checkpoints.Checkpoints(tmp_path)
+    saved.save(1, some_state(1), None)
+    saved.wait()
+    saved.close()
+    assert evaluated_step(tmp_path, "best", capfd) == (
+        1,
+        "no checkpoint was evaluated: the latest is taken for the best\n",
+    )

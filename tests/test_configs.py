@@ -166,6 +166,19 @@ def test_the_config_of_an_older_run_gets_what_such_runs_did(tmp_path):
     assert list(found) == ["input.exif_orientation"]
 
 
+@pytest.mark.parametrize(
+    "config", ["{}", '{"input": 7}', '{"model": {}, "input": [], "optimizer": {}}', "7", '"config"']
+)
+def test_a_config_of_another_shape_is_none(config, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"config": {config}}}\n')
+    assert command.config_of_run(str(tmp_path)) is None
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(
+        ValueError, match="does not say what config its run had: give it with --config"
+    ):
+        command.parse(["train.py", f"--workdir={tmp_path}"])
+
+
 def test_one_step_of_the_experiment_can_be_built(name, config):
     model = models.create(**(config.model.to_dict() | SHORTER.get(name, {})))
     size, channels = config.input.image_size, len(config.input.mean)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import QUICK, command
 from PIL import Image
+from tensorboardX.proto import event_pb2
 
 import train
 from training import checkpoints, files, metrics
@@ -68,6 +69,7 @@ def test_a_command_answers_a_mistake_with_one_line(arguments, message, tmp_path)
         ("label_smoothing", 1.5, "label_smoothing 1.5: let it be at least 0 and below 1"),
         ("optimizer.momentum", float("nan"), "optimizer.momentum nan: let it be at least 0"),
         ("seed", 20251231235959, "seed 20251231235959: let it be .* at most 2,147,483,647"),
+        ("input.scales", (480, 256), "the smallest and the largest side"),
         ("input.std", (0.0,), "input.std 0.0: let it be above 0"),
     ],
 )
@@ -327,3 +329,44 @@ def test_after_training_ctrl_c_does_what_it_did_before():
         signal.raise_signal(signal.SIGTERM)
         assert stop.received(1)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_disk_full_for_tensorboard_alone_is_told_and_stops_nothing(tmp_path, capfd, monkeypatch):
+    writer = metrics.Writer(tmp_path, [], {"config": {}}, 0)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(metrics.EventsWriter, "write_event", full)
+    for step in range(1, 50):
+        writer.write(step, {"train/loss": 1.0})
+    writer.close()
+    assert capfd.readouterr().err.count("no more events for TensorBoard") == 1
+    assert len(metrics.read_lines(tmp_path)) == 50
+
+
+def test_tensorboard_gets_the_figures_of_each_log(tmp_path):
+    for first, last in ((1, 3), (3, 5)):  # stopped after step 2, and gone on from there
+        (tmp_path / str(first)).mkdir()
+        writer = metrics.Writer(tmp_path / str(first), [], {"config": {}}, first - 1)
+        for step in range(first, last):
+            writer.write(step, {"train/loss": step / 2})
+        writer.close()
+        (file,) = (tmp_path / str(first) / "tensorboard").iterdir()
+        _, start, *events = [
+            event_pb2.Event.FromString(record) for record in records(file.read_bytes())
+        ]
+        assert (start.session_log.status, start.step) == (event_pb2.SessionLog.START, first)
+        found = {event.step: event.summary.value[0] for event in events}
+        assert {step: value.simple_value for step, value in found.items()} == {
+            step: step / 2 for step in range(first, last)
+        }
+        assert {value.tag for value in found.values()} == {"train/loss"}
+
+
+def records(content):
+    """Yields the records of a TFRecord file: length, a checksum, data, a checksum."""
+    while content:
+        length = int.from_bytes(content[:8], "little")
+        yield content[12 : 12 + length]
+        content = content[16 + length :]

@@ -79,12 +79,10 @@ def test_a_step_of_each_family_is_that_in_double_precision(name, monkeypatch):
         double = one_step(name, "float64")
     assert double[0].dtype == np.float64
     assert single[0] == pytest.approx(double[0], rel=1e-5)
-    for found, right in zip(single[1:], double[1:], strict=True):
+    for found, right, tolerance in zip(single[1:], double[1:], (1e-4, KINKS), strict=True):
         largest = max(map(np.linalg.norm, right), default=0.0)
         for a, b in zip(found, right, strict=True):
-            assert np.linalg.norm(a - b) <= TOLERANCE * (np.linalg.norm(b) + 1e-2 * largest)
+            assert np.linalg.norm(a - b) <= tolerance * (np.linalg.norm(b) + 1e-2 * largest)
 
 
-TOLERANCE = (
-    0.02  # a ReLU near zero falls on the other side by rounding; the fault was of 0.2 % to all
-)
+KINKS = 0.02  # of gradients: by rounding a few of many ReLUs and maxima fall on the other side

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -21,7 +22,6 @@ from training import files
 from training.state import TrainState
 
 DIGESTS = "digests.json"
-WHOLE = "whole.txt"  # the last file of a checkpoint to reach a bucket
 
 
 class Checkpoints:
@@ -43,6 +43,7 @@ class Checkpoints:
         self._keep = keep
         self._read_only = read_only
         self._unpruned = False
+        self._without_metrics = set()  # steps whose metrics cannot be read
         self._open = contextlib.ExitStack()
         self._local, self._uploads, self._upload = self._folder, None, None
         if files.in_bucket(self._folder):
@@ -55,7 +56,7 @@ class Checkpoints:
             self._uploads = self._open.enter_context(ThreadPoolExecutor(1))
         if read_only:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        files.make(self._folder)
         if jax.process_index() == 0:
             self._remove_unfinished()
         self._writer = ocp.AsyncCheckpointer(
@@ -95,9 +96,12 @@ class Checkpoints:
     def _send(self, step: int) -> None:
         """Moves a checkpoint into the bucket once it is whole."""
         self._writer.wait_until_finished()
-        files.copy(self._local / _name(step), self._folder / _name(step))
-        (self._folder / _name(step) / WHOLE).write_text("")
-        (self._local / _name(step)).rmtree()
+        local, remote = self._local / _name(step), self._folder / _name(step)
+        digests = (local / DIGESTS).read_bytes()
+        (local / DIGESTS).unlink()
+        files.copy(local, remote)
+        (remote / DIGESTS).write_bytes(digests)  # the last
+        local.rmtree()
 
     def _check_room(self, state: TrainState) -> None:
         """Stops before a save that would leave half a checkpoint and Orbax's threads in trouble."""
@@ -119,23 +123,21 @@ class Checkpoints:
             self._prune()
 
     def _prune(self) -> None:
-        """Removes all checkpoints but the latest few and the best one."""
+        """Removes all checkpoints but the latest few and the best one, and those of which it is not known."""
         steps = self.steps()
         if jax.process_index() == 0:
-            for step in set(steps[: -self._keep]) - {self.best_step()}:
+            best = self.best_step()
+            for step in set(steps[: -self._keep]) - {best} - self._without_metrics:
                 self._remove(self._folder / _name(step))
 
     def _remove(self, folder: epath.Path) -> None:
-        if files.in_bucket(folder):
-            (folder / WHOLE).unlink(missing_ok=True)  # from now on it counts for nothing
+        (folder / DIGESTS).unlink(missing_ok=True)  # a part of it is none
         folder.rmtree()
 
     def _remove_unfinished(self) -> None:
         """Removes what a killed run was about to save."""
-        whole = {_name(step) for step in self.steps()}
         for path in self._entries():
-            partial = self._uploads and _is_name(path.name) and path.name not in whole
-            if partial or ".orbax-checkpoint-tmp" in path.name:
+            if ".orbax-checkpoint-tmp" in path.name:
                 path.rmtree()
 
     def _entries(self) -> list[epath.Path]:
@@ -147,11 +149,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Returns the steps of which there are checkpoints, in order."""
-        return sorted(
-            int(path.name)
-            for path in self._entries()
-            if _is_name(path.name) and (not self._uploads or (path / WHOLE).exists())
-        )
+        names = [path.name for path in self._entries() if _is_name(path.name) and path.is_dir()]
+        return sorted(map(int, names))
 
     def latest_step(self) -> int | None:
         return max(self.steps(), default=None)
@@ -164,25 +163,15 @@ class Checkpoints:
         found = {}
         for step in self.steps():
             try:
-                found[step] = (self._metrics(step) or {}).get("top1")
-            except (OSError, ValueError) as error:
-                tell(f"cannot read the metrics of the checkpoint of step {step}: {error}")
-        evaluated = [step for step in found if found[step] is not None]
-        return sorted(evaluated, key=lambda step: (found[step], step), reverse=True)
-
-    def _metrics(self, step: int) -> dict[str, float] | None:
-        """Returns the metrics of a checkpoint that was evaluated, else None.
-
-        Raises:
-          OSError, ValueError: they cannot be read, or are none.
-        """
-        metrics = _read_json(self._folder / _name(step) / "metrics" / "metrics")
-        if metrics is None:
-            return None
-        top1 = metrics.get("top1") if isinstance(metrics, dict) else None
-        if not isinstance(top1, (int, float)) or not math.isfinite(top1):
-            raise ValueError(f"they have no top1: {plain(metrics, 100)}")
-        return metrics
+                metrics = _metrics(self._folder / _name(step))
+            except DamagedError as error:
+                if step not in self._without_metrics:
+                    tell(f"cannot read the metrics of the checkpoint of step {step}: {error}")
+                self._without_metrics.add(step)
+            else:
+                if metrics is not None:
+                    found[step] = metrics["top1"]
+        return sorted(found, key=lambda step: (found[step], step), reverse=True)
 
     def restore_latest(self, like: TrainState) -> TrainState | None:
         """Returns the newest whole checkpoint, with the shapes and shardings of `like`.
@@ -219,7 +208,10 @@ class Checkpoints:
         if which == "latest":
             candidates = steps[::-1]
         elif which == "best":
-            candidates = self._best_first() or steps[::-1]
+            candidates = self._best_first()
+            if not candidates:
+                tell("no checkpoint was evaluated: the latest is taken for the best")
+                candidates = steps[::-1]
         elif re.fullmatch(r"\d+", which, re.ASCII):
             candidates = [int(which)]
         else:
@@ -239,11 +231,8 @@ class Checkpoints:
         for step in steps:
             try:
                 state = self._restore(step, like)
-            except OtherNetworkError:
-                raise
-            except Exception as error:  # whatever a damaged file makes Orbax raise
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                tell(f"cannot read the checkpoint of step {step}: {plain(reason, 300)}")
+            except DamagedError as error:
+                tell(f"cannot read the checkpoint of step {step}: {plain(error, 300)}")
                 damaged.append(step)
                 continue
             if damaged:
@@ -252,21 +241,30 @@ class Checkpoints:
         return None, damaged
 
     def put_aside(self, steps: list[int], folder: str) -> None:
-        """Moves checkpoints to WORKDIR/`folder`, and says so."""
+        """Moves checkpoints to WORKDIR/`folder`, and says so; all processes have to call it."""
+        multihost_utils.sync_global_devices("all have seen these checkpoints")
         aside = self._folder.parent / folder
         for step in steps:
             tell(f"the checkpoint of step {step} is now in {aside}")
             if jax.process_index() == 0:
-                files.copy(self._folder / _name(step), aside / f"{_name(step)}-{time.time_ns()}")
-                self._remove(self._folder / _name(step))
+                source, target = (
+                    self._folder / _name(step),
+                    aside / f"{_name(step)}-{time.time_ns()}",
+                )
+                if self._uploads:
+                    files.copy(source, target)
+                    self._remove(source)
+                else:
+                    files.make(aside)
+                    source.rename(target)
         multihost_utils.sync_global_devices("checkpoints are aside")
 
     def _restore(self, step: int, like: TrainState) -> TrainState:
         """Reads a checkpoint that is whole by its digests.
 
         Raises:
+          DamagedError: it is not.
           OtherNetworkError: it is of another network, or of another optimizer.
-          Exception: it is damaged.
         """
         partial = not jax.tree.leaves(like.opt_state)
         with contextlib.ExitStack() as stack:
@@ -278,12 +276,21 @@ class Checkpoints:
             saved = _verify(step, folder)
             if saved is not None:
                 _check_same_network(step, saved["arrays"], like)
-            state = _read(folder / "default", like, partial)
+                return _read(folder / "default", like, partial)
+            try:  # by a run of before there were digests
+                state = _read(folder / "default", like, partial)
+            except Exception as error:  # whatever a damaged file makes Orbax raise
+                raise DamagedError(
+                    next(iter(str(error).splitlines()), type(error).__name__)
+                ) from error
         if int(state.step) != step:
-            raise ValueError(f"it is that of step {int(state.step)}")
-        if saved is None:  # by a run of before they were written
-            tell(f"the checkpoint of step {step} has no digests, it is not verified")
+            raise DamagedError(f"it is that of step {int(state.step)}")
+        tell(f"the checkpoint of step {step} has no digests, it is not verified")
         return state
+
+
+class DamagedError(ValueError):
+    """A checkpoint is not what was saved."""
 
 
 class OtherNetworkError(ValueError):
@@ -295,12 +302,7 @@ def _name(step: int) -> str:
 
 
 def _is_name(text: str) -> bool:
-    return re.fullmatch(r"\d{8,}", text, re.ASCII) is not None
-
-
-def _read_json(file: epath.Path):
-    """Returns what a file holds, None where there is none."""
-    return json.loads(file.read_text()) if file.exists() else None
+    return re.fullmatch(r"\d+", text, re.ASCII) is not None and _name(int(text)) == text
 
 
 def _read(folder: epath.Path, like: TrainState, partial: bool) -> TrainState:
@@ -333,34 +335,85 @@ def _files(folder: epath.Path, prefix: str = "") -> dict[str, list[int]]:
     for path in folder.iterdir():
         if path.is_dir():
             found |= _files(path, f"{prefix}{path.name}/")
-        elif prefix:  # beside the folders lies what Orbax has not finished, and this does not read
+        # Beside the folders lies what Orbax has not finished, and this does not read.
+        elif prefix and files.is_file(path):
             with path.open("rb") as file:
-                crc32 = 0
+                size = crc32 = 0
                 while piece := file.read(2**24):
-                    crc32 = _crc32(piece, crc32)
-            found[prefix + path.name] = [path.stat().length, crc32]
+                    size, crc32 = size + len(piece), _crc32(piece, crc32)
+            found[prefix + path.name] = [size, crc32]
     return found
+
+
+def _digests(folder: epath.Path) -> dict | None:
+    """Returns what digests.json says, None where there is none.
+
+    Raises:
+      DamagedError: it is not what was written.
+    """
+    file = folder / DIGESTS
+    if not files.is_file(file):
+        if os.path.lexists(file):
+            raise DamagedError(f"{DIGESTS} is no file")
+        return None
+    try:
+        about = json.loads(file.read_bytes())
+        right = about["crc32"] == _crc32(json.dumps(about["content"]).encode())
+    except (ValueError, TypeError, KeyError):
+        right = False
+    if not right:
+        raise DamagedError(f"{DIGESTS} is damaged")
+    return about["content"]
 
 
 def _verify(step: int, folder: epath.Path) -> dict | None:
     """Returns what digests.json says, None where there is none.
 
     Raises:
-      ValueError: a file is not what was saved, or it was saved as another step.
+      DamagedError: a file is not what was saved, or it was saved as another step.
     """
-    if not (folder / DIGESTS).exists():
+    content = _digests(folder)
+    if content is None:
+        _metrics(folder)
         return None
-    about = json.loads((folder / DIGESTS).read_bytes())
-    content = about["content"]
-    if about["crc32"] != _crc32(json.dumps(content).encode()):
-        raise ValueError(f"{DIGESTS} is damaged")
     if content["step"] != step:
-        raise ValueError(f"it is that of step {content['step']}")
-    there = _files(folder)
+        raise DamagedError(f"it is that of step {content['step']}")
+    try:
+        there = _files(folder)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise DamagedError(f"the disk cannot read it: {error}") from error
     for name, digest in content["files"].items():
         if there.get(name) != digest:
-            raise ValueError(f"{name} is {'damaged' if name in there else 'missing'}")
+            raise DamagedError(f"{name} is {'damaged' if name in there else 'missing'}")
     return content
+
+
+def _metrics(folder: epath.Path) -> dict[str, float] | None:
+    """Returns the metrics of a checkpoint that was evaluated, else None.
+
+    Raises:
+      DamagedError: they cannot be read, are none, or not those that were saved.
+    """
+    name, file = "metrics/metrics", folder / "metrics" / "metrics"
+    digests = _digests(folder)
+    saved = digests and digests["files"].get(name)
+    if not files.is_file(file):
+        if saved:
+            raise DamagedError(f"{name} is missing")
+        return None
+    content = file.read_bytes()
+    try:
+        metrics = json.loads(content)
+    except ValueError:
+        metrics = None
+    top1 = metrics.get("top1") if isinstance(metrics, dict) else None
+    if saved and saved != [len(content), _crc32(content)]:
+        raise DamagedError(f"{name} is damaged")
+    if type(top1) not in (int, float) or not math.isfinite(top1):
+        raise DamagedError(f"{name} has no top1")
+    return metrics
 
 
 def _check_same_network(step: int, saved: dict[str, list], like: TrainState) -> None:

@@ -10,7 +10,6 @@ import sys
 import traceback
 
 import jax
-import jaxlib
 from absl import app, flags, logging
 from etils import epath
 from jax.experimental import multihost_utils
@@ -19,7 +18,14 @@ from ml_collections import ConfigDict, config_flags
 from data.messages import plain
 from training import files, metrics, sharding
 
-WRONG_ON_CPU = {"0.10.2", "0.11.0"}  # see setup.py
+BUCKETS = {
+    "gcsfs",
+    "s3fs",
+    "botocore",
+    "aiobotocore",
+    "google",
+    "aiohttp",
+}  # whose errors are the user's
 NOT_CONFIGS = {"__init__", "common", "spaces"}
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 DEFAULT_CONFIG = PROJECT / "configs" / "digits.py"
@@ -81,11 +87,6 @@ def run(main, trains: bool = True) -> None:
                 f"JAX finds no device (JAX_PLATFORMS={platforms}): unset JAX_PLATFORMS, "
                 "or install JAX for it, for example: pip install -e '.[cuda]'"
             ) from error
-        if jax.default_backend() == "cpu" and jaxlib.__version__ in WRONG_ON_CPU:
-            raise ValueError(
-                f"jaxlib {jaxlib.__version__} computes some programs wrongly on the CPU (jax#39103, "
-                "jax#39257): bring another one, pip install -e ."
-            )
         main()
 
     app.run(
@@ -123,6 +124,10 @@ def parse(argv: list[str]) -> list[str]:
         delattr(flags.FLAGS, "config")
         config_flags.DEFINE_config_dict("config", recorded)
     elif path is None:
+        if folder and (files.absolute(folder) / "checkpoints").exists():
+            raise ValueError(
+                f"{folder} does not say what config its run had: give it with --config"
+            )
         path = str(DEFAULT_CONFIG)
         argv = [argv[0], f"--config={path}", *argv[1:]]
     if recorded is None:
@@ -168,6 +173,9 @@ def config_of_run(folder: str) -> ConfigDict | None:
         return None
     recorded = header.get("config") if isinstance(header, dict) else None
     if not isinstance(recorded, dict):
+        return None
+    sections = [recorded.get(name) for name in ("input", "model", "optimizer")]
+    if not all(isinstance(section, dict) for section in sections) or "total_steps" not in recorded:
         return None
     config = ConfigDict(_with_tuples(recorded))
     config.update_from_flattened_dict(
@@ -216,9 +224,14 @@ def explain(error: Exception) -> str | None:
     if "No space left on device" in text:
         return f"the disk is full: {text}. Free some space and run the same command: it resumes"
     if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
-        return f"out of memory on the device: lower --config.batch_size. {text[:200]}"
-    if isinstance(error, OSError):
-        return text
+        return (
+            "out of memory on the device: lower --config.batch_size, in another --workdir if the run has "
+            f"begun. {text[:200]}"
+        )
+    if isinstance(error, ImportError) and any(name in text for name in BUCKETS):
+        return f"{text}: pip install -e '.[gcs]' for gs://, '.[s3]' for s3://"
+    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in BUCKETS:
+        return text or type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
     ours = frames and PROJECT in pathlib.Path(frames[-1].filename).resolve().parents
     if ours and isinstance(error, (ValueError, FloatingPointError)):

@@ -23,10 +23,23 @@ def absolute(path) -> epath.Path:
     return path if in_bucket(path) else path.absolute()
 
 
+def is_file(path: epath.Path) -> bool:
+    """Whether there is a file, to which etils counts pipes and devices, too."""
+    return path.is_file() if in_bucket(path) else os.path.isfile(path)
+
+
+def make(folder: epath.Path) -> None:
+    """Makes a folder where there is none. In a bucket there are none; a missing bucket is not made."""
+    if not in_bucket(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def copy(source: epath.Path, target: epath.Path) -> None:
     """Copies a folder and all that is in it, to or from a bucket, too."""
-    target.mkdir(parents=True, exist_ok=True)
+    make(target)
     for path in source.iterdir():
+        if not path.name:  # an object that consoles make to show an empty folder
+            continue
         if path.is_dir():
             copy(path, target / path.name)
             continue
@@ -40,8 +53,16 @@ def write_bytes(file: epath.Path, content: bytes) -> None:
         file.write_bytes(content)
         return
     new = file.parent / f".{file.name}-{uuid.uuid4().hex}"
-    new.write_bytes(content)
-    new.replace(file)
+    try:
+        with open(new, "wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(
+                opened.fileno()
+            )  # else a power loss may leave the new name without the content
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

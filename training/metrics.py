@@ -1,19 +1,24 @@
 """Metrics as JSON lines and TensorBoard events, and what the terminal shows."""
 
+import contextlib
 import functools
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 
 import jax
 from etils import epath
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
+from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from data.messages import tell
 from training import files
 
+FLUSH = 10.0  # seconds after which TensorBoard sees an event
 # Fields that the configs of older runs lack, and what these runs did.
 BEFORE_THERE_WAS = {"input.exif_orientation": False}
 
@@ -69,9 +74,12 @@ def _is_header_or_figures(line: dict) -> bool:
     configs = [header.get("config", {}) for header in headers]
     if not all(isinstance(config, dict) for config in configs):
         return False
-    names = ("step", "total_steps", "parameters", "multiply_adds")
+    names = ("step", "total_steps", "parameters", "multiply_adds", "images")
     counts = [header.get(name, 0) for header in headers for name in names]
     counts += [config.get("batch_size", 1) for config in configs]
+    classes = [header.get("classes", []) for header in headers]
+    if not all(isinstance(names, list) and {*map(type, names)} <= {str} for names in classes):
+        return False
     figures = [value for name, value in line.items() if "/" in name]
     return all(type(count) is int and 0 <= count < 2**63 for count in counts) and all(
         isinstance(figure, int | float) and not abs(figure) > 1e300 for figure in figures
@@ -115,13 +123,16 @@ def differences_that_count(header: dict, config: dict) -> list[str]:
     ]
 
 
-def check_same_config(before: dict, config: dict, may_differ: set[str]) -> list[str]:
+def check_same_config(
+    before: dict, config: dict, may_differ: set[str], on_request: set[str] = frozenset()
+) -> list[str]:
     """Compares `config` with that of the run in this workdir.
 
     Args:
       before: the config of that run, {} where there is none.
       config: of the run that wants to go on.
-      may_differ: fields such as "optimizer.momentum" whose change is no mistake.
+      may_differ: fields such as "total_steps" whose change is no mistake.
+      on_request: fields that --allow_changes would let differ, for the message.
 
     Returns:
       What differs among the fields that may.
@@ -134,11 +145,10 @@ def check_same_config(before: dict, config: dict, may_differ: set[str]) -> list[
     differing = differences(before, config)
     mistakes = [name for name in differing if name not in may_differ]
     if mistakes:
-        allow = all(name.startswith("optimizer.") for name in mistakes)
         raise ValueError(
             f"--workdir holds a run of another config: {'; '.join(differing[m] for m in mistakes)}. "
             "Choose another --workdir, or the config of before"
-            + (", or --allow_changes to go on with this one" if allow else "")
+            + (", or --allow_changes to go on with this one" * (set(mistakes) <= on_request))
         )
     return list(differing.values())
 
@@ -183,19 +193,15 @@ class Writer:
             kept = [header]
         self._text = "".join(json.dumps(line) + "\n" for line in kept)
         files.write_bytes(self._path, self._text.encode())
-        self._events = epath.Path(workdir / "tensorboard")
-        self._local = self._events
-        if files.in_bucket(workdir):
-            self._local = epath.Path(tempfile.mkdtemp())
         self._file = None if files.in_bucket(workdir) else open(self._path, "a")
-        self._tensorboard = SummaryWriter(str(self._local), purge_step=step + 1)
+        self._events = _Events(workdir / "tensorboard", step + 1)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         if not self._active:
             return
         self._append({"step": step, **metrics})
         for name, value in metrics.items():
-            self._tensorboard.add_scalar(name, value, step)
+            self._events.add(name, value, step)
 
     def _append(self, line: dict) -> None:
         self._step, text = line["step"], json.dumps(line) + "\n"
@@ -217,11 +223,57 @@ class Writer:
     def close(self) -> None:
         if not self._active:
             return
-        self._tensorboard.close()
+        self._events.close()
         if self._file:
             self._file.close()
-        if self._local != self._events:
-            files.copy(self._local, self._events)
+
+
+class _Events:
+    """TensorBoard's events, written at once: where tensorboardX's own thread cannot write, it dies, and all waits."""
+
+    def __init__(self, folder: epath.Path, first_step: int):
+        """Starts a file in `folder`; events of before from `first_step` on count no more."""
+        self._folder = self._local = folder
+        if files.in_bucket(folder):  # to which it goes at the end
+            self._local = epath.Path(tempfile.mkdtemp())
+        self._local.mkdir(parents=True, exist_ok=True)
+        self._writer, self._flushed = None, 0.0
+        with self._told():
+            self._writer = EventsWriter(str(self._local / "events"))
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._write(step=first_step, session_log=start)
+
+    def add(self, name: str, value: float, step: int) -> None:
+        self._write(step=step, summary=scalar(name, value))
+
+    def _write(self, **content) -> None:
+        if self._writer is None:
+            return
+        with self._told():
+            now = time.time()
+            self._writer.write_event(event_pb2.Event(wall_time=now, **content))
+            if now > self._flushed + FLUSH:  # each waits for the disk
+                self._flushed = now
+                self._writer.flush()
+
+    @contextlib.contextmanager
+    def _told(self):
+        """Stops at the first event that cannot be written, and says so; training goes on."""
+        try:
+            yield
+        except OSError as error:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                with contextlib.suppress(OSError):
+                    writer.close()
+            tell(f"no more events for TensorBoard in {self._folder}: {error}")
+
+    def close(self) -> None:
+        if self._writer is not None:
+            with self._told():
+                self._writer.close()
+        if self._local != self._folder:
+            files.copy(self._local, self._folder)
             self._local.rmtree()
 
 

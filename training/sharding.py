@@ -5,9 +5,11 @@ import importlib.util
 import os
 
 import jax
+import jaxlib
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+WRONG_ON_CPU = {"0.10.2", "0.11.0"}  # which setup.py leaves out
 SKYPILOT_PORT = 8476  # on the first node, where the processes of a SkyPilot job meet
 
 
@@ -63,9 +65,14 @@ def make_mesh(devices: list | None = None, model_devices: int = 1) -> Mesh:
     axis "model", too, over which a `Split` network is split.
 
     Raises:
-      ValueError: the devices cannot be grouped so.
+      ValueError: the devices cannot be grouped so, or jaxlib is one that computes wrongly on them.
     """
     devices = jax.devices() if devices is None else devices
+    if devices[0].platform == "cpu" and jaxlib.__version__ in WRONG_ON_CPU:
+        raise ValueError(
+            f"jaxlib {jaxlib.__version__} computes some programs wrongly on the CPU (jax#39103, jax#39257): "
+            "install another one, pip install -e . or pip install 'jaxlib!=0.10.2,!=0.11.0'"
+        )
     shape, names = (len(devices),), ("data",)
     if model_devices > 1:
         if jax.local_device_count() % model_devices or len(devices) % model_devices:

@@ -120,7 +120,7 @@ def make_eval_step(model, preprocess, mesh, state_sharding=None):
         mask = batch["mask"]
         answered = mask * ~jnp.isnan(of_label[:, 0])  # NaN is below nothing, and wrong
         return {
-            "loss": -jnp.sum(of_label[:, 0] * mask),
+            "loss": -jnp.sum(jnp.where(mask > 0, of_label[:, 0], 0)),
             "top1": jnp.sum((rank < 1) * answered),
             "top5": jnp.sum((rank < 5) * answered),
             "images": jnp.sum(mask),
@@ -135,6 +135,6 @@ def make_eval_step(model, preprocess, mesh, state_sharding=None):
 
 @jax.jit
 def all_finite(state: TrainState):
-    """Whether parameters and BatchNorm statistics hold no infinity and no NaN."""
-    leaves = jax.tree.leaves((state.params, state.batch_stats))
+    """Whether parameters, BatchNorm statistics and the optimizer's state hold no infinity and no NaN."""
+    leaves = jax.tree.leaves((state.params, state.batch_stats, state.opt_state))
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()

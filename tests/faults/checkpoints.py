@@ -1,7 +1,7 @@
 """Damages checkpoints, and lets a run go back to the newest one that is whole.
 
 Each try copies a workdir with checkpoints of the steps 1 to 3 and damages one file of the newest: cut, one bit
-flipped, zeroed, deleted, or replaced by the same file of step 2. The run must end at step 3 or, which it must
+flipped, zeroed, deleted, or replaced, by the same file of step 2 or by what is no file. The run must end at step 3 or, which it must
 say, at step 2, with each bit as it was saved there; nothing else may happen.
 
 Example:
@@ -12,6 +12,7 @@ import argparse
 import collections
 import contextlib
 import io
+import os
 import pathlib
 import shutil
 import sys
@@ -35,6 +36,9 @@ DAMAGES = {
     "zeroed": lambda file, rng: file.write_bytes(bytes(file.stat().st_size)),
     "deleted": lambda file, rng: file.unlink(),
     "of another step": lambda file, rng: shutil.copyfile(sibling(file), file),
+    "a link to nowhere": lambda file, rng: (file.unlink(), file.symlink_to("nowhere")),
+    "a folder": lambda file, rng: (file.unlink(), file.mkdir()),
+    "a pipe": lambda file, rng: (file.unlink(), os.mkfifo(file)),
 }
 
 
