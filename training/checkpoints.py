@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from zlib import crc32 as _crc32
+from zlib import crc32
 
 import jax
 import orbax.checkpoint as ocp
@@ -22,13 +22,14 @@ from training import files
 from training.state import TrainState
 
 DIGESTS = "digests.json"
+PIECE = 2**23  # bytes of a file that have a CRC-32 of their own
 
 
 class Checkpoints:
     """The checkpoints of one run, in WORKDIR/checkpoints, named by their step.
 
     Each is a folder that appears once it is whole. Beside Orbax's arrays, `default`, and, after an
-    evaluation, `metrics` it has digests.json: size and CRC-32 of each file, with which every restore
+    evaluation, `metrics` it has digests.json: size and CRC-32s of each file, with which every restore
     compares them before Orbax reads them, and shape and type of each array. Orbax reaches some buckets
     and not others, so the checkpoints of all are written to a temporary folder first, and read from one.
     """
@@ -90,7 +91,7 @@ class Checkpoints:
         """Adds digests.json; Orbax calls it in the background, before the folder gets its name."""
         (folder,) = self._local.glob(f"{_name(self._saving['step'])}.orbax-checkpoint-tmp*")
         content = self._saving | {"files": _files(folder)}
-        text = json.dumps({"content": content, "crc32": _crc32(json.dumps(content).encode())})
+        text = json.dumps({"content": content, "crc32": crc32(json.dumps(content).encode())})
         (folder / DIGESTS).write_text(text)
 
     def _send(self, step: int) -> None:
@@ -329,20 +330,27 @@ def _describe(state: TrainState) -> dict[str, list]:
     return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in _leaves(state).items()}
 
 
-def _files(folder: epath.Path, prefix: str = "") -> dict[str, list[int]]:
-    """Returns size and CRC-32 of each file in a folder, by its path in there."""
+def _files(folder: epath.Path) -> dict[str, list]:
+    """Returns size and CRC-32s, a piece each, of the files in the folders of a checkpoint, by their paths in it.
+
+    Beside the folders lies what Orbax has not finished, and this does not read.
+    """
     found = {}
-    for path in folder.iterdir():
-        if path.is_dir():
-            found |= _files(path, f"{prefix}{path.name}/")
-        # Beside the folders lies what Orbax has not finished, and this does not read.
-        elif prefix and files.is_file(path):
-            with path.open("rb") as file:
-                size = crc32 = 0
-                while piece := file.read(2**24):
-                    size, crc32 = size + len(piece), _crc32(piece, crc32)
-            found[prefix + path.name] = [size, crc32]
-    return found
+    with ThreadPoolExecutor() as pool:  # reading and zlib release the GIL
+        for parent, _, names in os.walk(folder):
+            for name in names if parent != os.fspath(folder) else ():
+                path = os.path.join(parent, name)
+                if os.path.isfile(path):  # no pipe, no dead link
+                    size = os.path.getsize(path)
+                    sums = pool.map(lambda at, path=path: _piece(path, at), range(0, size, PIECE))
+                    found[os.path.relpath(path, folder)] = [size, sums]
+        return {name: [size, list(sums)] for name, (size, sums) in found.items()}
+
+
+def _piece(path: str, start: int) -> int:
+    with open(path, "rb", buffering=0) as file:
+        file.seek(start)
+        return crc32(file.read(PIECE))
 
 
 def _digests(folder: epath.Path) -> dict | None:
@@ -358,7 +366,7 @@ def _digests(folder: epath.Path) -> dict | None:
         return None
     try:
         about = json.loads(file.read_bytes())
-        right = about["crc32"] == _crc32(json.dumps(about["content"]).encode())
+        right = about["crc32"] == crc32(json.dumps(about["content"]).encode())
     except (ValueError, TypeError, KeyError):
         right = False
     if not right:
@@ -409,7 +417,7 @@ def _metrics(folder: epath.Path) -> dict[str, float] | None:
     except ValueError:
         metrics = None
     top1 = metrics.get("top1") if isinstance(metrics, dict) else None
-    if saved and saved != [len(content), _crc32(content)]:
+    if saved and saved != [len(content), [crc32(content)]]:
         raise DamagedError(f"{name} is damaged")
     if type(top1) not in (int, float) or not math.isfinite(top1):
         raise DamagedError(f"{name} has no top1")
