@@ -47,11 +47,18 @@ def figures(workdir: pathlib.Path) -> list[dict]:
 
 
 def disturb(workdir: pathlib.Path, seconds: float, kills: int, rng: random.Random):
-    """Runs to the end, and kills on the way; yields the step at which each kill found the run."""
+    """Runs to the end, and kills on the way; yields the step at which each kill found the run.
+
+    Args:
+      workdir: of the run.
+      seconds: within which the kills come.
+      kills: at most so many.
+      rng: of the moments.
+    """
     for _ in range(kills):
         process = start(workdir)
         try:
-            process.wait(rng.uniform(0, 1.2 * seconds))
+            process.wait(rng.uniform(0, seconds))
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -76,10 +83,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole = pathlib.Path(folder, "whole")
         start(whole).communicate()  # fills the cache of compiled programs
-        timed = time.monotonic()
-        start(pathlib.Path(folder, "again")).communicate()
-        seconds, expected = time.monotonic() - timed, figures(whole)
+        expected, seconds = figures(whole), float("inf")
         while kills < args.kills:
+            timed = time.monotonic()  # each time: other work may come and go
+            start(pathlib.Path(folder, f"timed-{runs}")).communicate()
+            seconds = min(seconds, time.monotonic() - timed)
             workdir, runs = pathlib.Path(folder, str(runs)), runs + 1
             for step in disturb(workdir, seconds, min(8, args.kills - kills), rng):
                 kills += 1
