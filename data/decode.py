@@ -111,16 +111,9 @@ class _Jpeg(NamedTuple):
 
 # A marker, but for those that stand between the pieces of one scan.
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-SOI, EOI, SOS, APP1 = 0xD8, 0xD9, 0xDA, 0xE1
-SEGMENTS = {
-    0xC4,
-    0xDA,
-    0xDB,
-    0xDC,
-    0xDD,
-    0xFE,
-    *range(0xE0, 0xF0),
-}  # that may follow a frame header
+EOI, SOS, APP1 = 0xD9, 0xDA, 0xE1
+# Markers that may follow a frame header.
+SEGMENTS = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 
 
 def _jpeg_header(encoded: bytes) -> _Jpeg | None:
@@ -178,9 +171,7 @@ def _jpeg_orientation(encoded: bytes) -> int:
     try:
         with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as image:
             return _orientation(image)
-    except (
-        Exception
-    ):  # what is wrong with the rest of the header has not kept it from being decoded
+    except Exception:  # whatever is wrong in the header, the image was decoded
         return 1
 
 

@@ -1,5 +1,6 @@
 """What the project tells on a terminal: one line, whatever a file's name or a damaged file brings."""
 
+import functools
 import sys
 
 
@@ -19,3 +20,9 @@ def plain(text: object, length: int = 1000) -> str:
 def tell(text: object) -> None:
     """Prints `text` on stderr as `plain` makes it."""
     print(plain(text), file=sys.stderr, flush=True)
+
+
+@functools.cache
+def tell_once(text: str) -> None:
+    """Tells what is found again and again, once in a process."""
+    tell(text)

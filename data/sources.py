@@ -7,7 +7,6 @@ the encoded file (bytes), or a uint8 array [height, width, channels]. Nothing he
 import collections
 import dataclasses
 import difflib
-import functools
 import os
 import re
 from typing import NamedTuple
@@ -16,7 +15,7 @@ import numpy as np
 from etils import epath
 
 from data import decode
-from data.messages import tell
+from data.messages import tell_once
 
 # What programs and systems leave in folders of images, beside all that begins with a point.
 NO_CLASSES = {
@@ -24,8 +23,6 @@ NO_CLASSES = {
     *("system volume information", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini"),
 }
 MAX_BYTES = 2**29  # of a file: as much as MAX_PIXELS without compression, at 8 bytes a pixel
-
-tell_once = functools.cache(tell)
 
 
 def open_source(config, train: bool, class_names: list[str] | None = None):

@@ -248,10 +248,8 @@ class Checkpoints:
         for step in steps:
             tell(f"the checkpoint of step {step} is now in {aside}")
             if jax.process_index() == 0:
-                source, target = (
-                    self._folder / _name(step),
-                    aside / f"{_name(step)}-{time.time_ns()}",
-                )
+                source = self._folder / _name(step)
+                target = aside / f"{_name(step)}-{time.time_ns()}"
                 if self._uploads:
                     files.copy(source, target)
                     self._remove(source)

@@ -57,9 +57,8 @@ def write_bytes(file: epath.Path, content: bytes) -> None:
         with open(new, "wb") as opened:
             opened.write(content)
             opened.flush()
-            os.fsync(
-                opened.fileno()
-            )  # else a power loss may leave the new name without the content
+            # Else a power loss may leave the new name without the content.
+            os.fsync(opened.fileno())
         new.replace(file)
     finally:
         new.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """Metrics as JSON lines and TensorBoard events, and what the terminal shows."""
 
 import contextlib
-import functools
 import json
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
 from tqdm import tqdm
 
-from data.messages import tell
+from data.messages import tell, tell_once
 from training import files
 
 FLUSH = 10.0  # seconds after which TensorBoard sees an event
@@ -51,11 +50,9 @@ def read_jsonl(path, is_right: Callable[[dict], bool] = lambda line: True) -> li
     right = [line for line in found if line is not None and is_right(line)]
     damaged = len(found) - len(right) + bool(last.strip() and not last.startswith(b"{"))
     if damaged:
-        _tell_once(f"{path}: left out {damaged} damaged line{'s' * (damaged != 1)}")
+        # A launcher reads a file again and again.
+        tell_once(f"{path}: left out {damaged} damaged line{'s' * (damaged != 1)}")
     return right
-
-
-_tell_once = functools.cache(tell)  # a launcher reads a file again and again
 
 
 def _object(line: bytes) -> dict | None:
