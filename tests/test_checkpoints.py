@@ -1,6 +1,7 @@
 """Checkpoints are verified, and what is damaged hides nothing that is whole."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -213,3 +214,26 @@ def test_best_of_none_that_was_evaluated_is_told(tmp_path, capfd):
         1,
         "no checkpoint was evaluated: the latest is taken for the best\n",
     )
+
+
+def test_what_is_saved_would_survive_a_power_loss_before_older_checkpoints_go(
+    tmp_path, monkeypatch
+):
+    """ext4 may keep names for half a minute whose contents it has not written."""
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    synced, fsync, pruned = set(), os.fsync, []
+
+    def note(descriptor):
+        fsync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def prune(saved):
+        kept = [tmp_path / "metrics.jsonl", tmp_path / "checkpoints", folder(tmp_path, 1)]
+        kept += folder(tmp_path, 1).glob("*/**/*")
+        kept += folder(tmp_path, 1).glob("digests.json")
+        pruned.append([path.name for path in kept if path.stat().st_ino not in synced])
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(checkpoints.Checkpoints, "_prune", prune)
+    save(tmp_path, {1: 0.5})
+    assert pruned == [[]]

@@ -277,6 +277,21 @@ command.run(train.main)
     assert done.stderr.splitlines()[-1].startswith("error: the disk is full: ")
 
 
+@pytest.mark.parametrize(
+    "code, reason, told",
+    [
+        (28, "RESOURCE_EXHAUSTED: No space left on device", "the disk is full: .*: it resumes"),
+        (30, "PERMISSION_DENIED: Read-only file system", "the disk is read-only: .*resumes"),
+        (122, "RESOURCE_EXHAUSTED: Disk quota exceeded", "RESOURCE_EXHAUSTED: Disk quota exceeded"),
+        (5, "UNKNOWN: Input/output error", "UNKNOWN: Input/output error"),
+    ],
+)
+def test_what_tensorstore_says_of_a_disk_is_for_the_user(code, reason, told):
+    error = ValueError(f"{reason} [os_error_code='{code}'] [tensorstore_spec='{{}}']")
+    assert re.fullmatch(told, explain(error))
+    assert explain(ValueError("of a library")) is None
+
+
 def test_a_full_disk_is_told_before_a_save_and_the_run_goes_on_later(digits, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         room = iter([2**30, 2**10])

@@ -93,6 +93,11 @@ class Checkpoints:
         content = self._saving | {"files": _files(folder)}
         text = json.dumps({"content": content, "crc32": crc32(json.dumps(content).encode())})
         (folder / DIGESTS).write_text(text)
+        if self._uploads is None:  # a power loss leaves it whole, and the figures up to it
+            _sync_all(folder)
+            figures = self._folder.parent / "metrics.jsonl"
+            if figures.exists():
+                files.sync(figures)
 
     def _send(self, step: int) -> None:
         """Moves a checkpoint into the bucket once it is whole."""
@@ -121,6 +126,7 @@ class Checkpoints:
             self._writer.wait_until_finished()
         if self._unpruned:
             self._unpruned = False
+            files.sync(self._folder)  # the new name is there before the old ones go
             self._prune()
 
     def _prune(self) -> None:
@@ -346,9 +352,21 @@ def _files(folder: epath.Path) -> dict[str, list]:
 
 
 def _piece(path: str, start: int) -> int:
+    buffer = memoryview(bytearray(min(PIECE, 2**18)))  # which stays in the processor's cache
+    digest, left = 0, PIECE
     with open(path, "rb", buffering=0) as file:
         file.seek(start)
-        return crc32(file.read(PIECE))
+        while left and (count := file.readinto(buffer[:left])):
+            digest, left = crc32(buffer[:count], digest), left - count
+    return digest
+
+
+def _sync_all(folder: epath.Path) -> None:
+    """Returns once all files of a folder, and their names, would survive a power loss."""
+    with ThreadPoolExecutor() as pool:  # the disk takes them together
+        for parent, _, names in os.walk(folder):
+            list(pool.map(files.sync, [os.path.join(parent, name) for name in names]))
+            files.sync(parent)
 
 
 def _digests(folder: epath.Path) -> dict | None:

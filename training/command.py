@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import signal
 import sys
 import traceback
@@ -220,9 +221,13 @@ def explain(error: Exception) -> str | None:
 
     An error that this project raises itself is for the user, as are those of files and devices.
     """
-    text = plain(error)
+    text, *of_tensorstore = re.split(r" \[(?:os_error_code|tensorstore_spec)=", plain(error))
     if "No space left on device" in text:
         return f"the disk is full: {text}. Free some space and run the same command: it resumes"
+    if "Read-only file system" in text:
+        return f"the disk is read-only: {text}. Once it can be written, the same command resumes"
+    if of_tensorstore:  # its errors of disks are ValueErrors
+        return text
     if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
         return (
             "out of memory on the device: lower --config.batch_size, in another --workdir if the run has "

@@ -47,6 +47,17 @@ def copy(source: epath.Path, target: epath.Path) -> None:
             shutil.copyfileobj(read, write, 2**24)
 
 
+def sync(path) -> None:
+    """Returns once a file, or the names in a folder, would survive a power loss; a bucket needs none."""
+    if in_bucket(path):
+        return
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 def write_bytes(file: epath.Path, content: bytes) -> None:
     """Writes a file so that a reader never sees half of it: an object of a bucket appears as a whole."""
     if in_bucket(file):
