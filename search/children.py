@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 import jax
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 import analysis
@@ -24,7 +25,6 @@ from search.loop import as_text
 from search.proxy import Proxy
 from sweeps import folder as sweep_folder
 from sweeps import local, watch, worker
-from training import metrics
 
 
 def config_of_child(config: ConfigDict) -> ConfigDict:
@@ -196,7 +196,7 @@ class Runs:
         self._sweep = sweep_folder.describe(path, arguments, config.to_dict(), None)
         child = self._config.input
         splits = {"input.train_split": child.train_split, "input.eval_split": child.eval_split}
-        self._overrides = metrics.flatten(config.nas.proxy.to_dict()) | splits
+        self._overrides = flatten_dict(config.nas.proxy.to_dict(), sep=".") | splits
 
     def __call__(self, genotypes: list) -> Iterator[tuple[int, dict]]:
         """Trains them; yields (position, what came out) as they end."""

@@ -10,9 +10,11 @@ import json
 from typing import NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
+from scipy.optimize import isotonic_regression
 
 from models import nasnet, zoph_le
 
@@ -272,23 +274,15 @@ class _Cell:
             _write(axes, x + 0.36, middle + 0.05, str(item.state), fontsize=8, color=color)
 
 
-def _apart(wanted: list[float], row: list[Item]) -> list[float]:
+def _apart(wanted: list[float], row: list[Item]) -> np.ndarray:
     """Returns the places nearest to those wanted at which the items of a row do not overlap.
 
-    Least squares under an order is isotonic regression; it is solved by merging neighbours.
+    Least squares under an order is isotonic regression.
     """
     wide = [item.width + GAP for item in row]
     starts = [(a + b) / 2 for a, b in itertools.pairwise(wide)]
     offsets = list(itertools.accumulate(starts, initial=0.0))
-    groups = []  # [sum of the wanted, number]
-    for want, offset in zip(wanted, offsets, strict=True):
-        groups.append([want - offset, 1])
-        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
-            total, number = groups.pop()
-            groups[-1][0] += total
-            groups[-1][1] += number
-    means = [total / number for total, number in groups for _ in range(number)]
-    return [mean + offset for mean, offset in zip(means, offsets, strict=True)]
+    return isotonic_regression(np.subtract(wanted, offsets)).x + offsets
 
 
 # Layers: a chain upwards. Skips leave and arrive on the right, what the end reads on the left; the longer

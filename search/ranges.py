@@ -1,6 +1,6 @@
 """The ranges of the numbers in a config's section `nas`, in one place."""
 
-from training import metrics
+from flax.traverse_util import flatten_dict
 
 MANY = 10**9
 RANGES = {  # field: least and most
@@ -41,7 +41,7 @@ RANGES = {  # field: least and most
 
 def check(nas) -> None:
     """Raises ValueError where a number of the section `nas` is not in its range, or there is no method."""
-    for name, value in metrics.flatten(nas.to_dict()).items():
+    for name, value in flatten_dict(nas.to_dict(), sep=".").items():
         if name not in RANGES:
             continue
         low, high = RANGES[name]

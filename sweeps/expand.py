@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from training import ranges
@@ -108,28 +109,16 @@ def short_names(overrides: list[dict[str, Any]]) -> dict[str, str]:
 def override(base: ConfigDict, overrides: dict[str, Any]) -> ConfigDict:
     """Returns a copy of `base` with other values; raises ValueError where a field is not one of its."""
     config = base.copy_and_resolve_references()
-    known = _fields(config)
+    known = list(flatten_dict(config.to_dict(), sep="."))
     for field, value in overrides.items():
         if field not in known:
             close = difflib.get_close_matches(field, known, 1, 0.0)[0]
             raise ValueError(f"the sweep sets {field}, which is no config field: {close}?")
-        *sections, name = field.split(".")
-        section = config
-        for part in sections:
-            section = section[part]
         try:
-            section[name] = value
+            config.update_from_flattened_dict({field: value})
         except (TypeError, ValueError) as error:
             raise ValueError(f"the sweep sets {field} to {value!r}: {error}") from error
     return config
-
-
-def _fields(config: ConfigDict, prefix: str = "") -> list[str]:
-    found = []
-    for name, value in config.items():
-        is_section = isinstance(value, ConfigDict)
-        found += _fields(value, f"{prefix}{name}.") if is_section else [prefix + name]
-    return found
 
 
 def _text(value) -> str:

@@ -9,6 +9,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import pytest
+from flax.traverse_util import flatten_dict
 
 import data
 import models
@@ -114,7 +115,7 @@ def test_every_number_of_a_config_has_a_range_and_is_in_it(config):
     ranges.check(config)
     numeric = {
         name
-        for name, value in metrics.flatten(config.to_dict()).items()
+        for name, value in flatten_dict(config.to_dict(), sep=".").items()
         for one in (value if isinstance(value, tuple) else (value,))
         if isinstance(one, int | float) and not isinstance(one, bool)
     }
@@ -124,7 +125,7 @@ def test_every_number_of_a_config_has_a_range_and_is_in_it(config):
 @pytest.mark.parametrize("field", ranges.RANGES)
 def test_a_number_out_of_its_range_is_told_with_the_range(field):
     networks = [load(name) for name in NAMES]
-    config = next(c for c in networks if field in metrics.flatten(c.to_dict()))
+    config = next(c for c in networks if field in flatten_dict(c.to_dict(), sep="."))
     allowed = ranges.RANGES[field]
     wrong = [float("inf"), float("nan")]
     if allowed.low > -float("inf"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import PROJECT, assert_alike, command
 from flax import serialization
+from flax.traverse_util import flatten_dict
 from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
@@ -438,7 +439,7 @@ def test_every_number_of_a_search_has_a_range():
     for name in ("digits", "layers"):
         nas = importlib.import_module(f"configs.nas.{name}").get_config().nas
         ranges.check(nas)
-        flat = metrics.flatten(nas.to_dict())
+        flat = flatten_dict(nas.to_dict(), sep=".")
         names |= {f for f, x in flat.items() if type(x) in (int, float) and "proxy." not in f}
     assert names <= ranges.RANGES.keys()
 

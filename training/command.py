@@ -13,6 +13,7 @@ import traceback
 import jax
 from absl import app, flags, logging
 from etils import epath
+from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict, config_flags
 
@@ -180,7 +181,11 @@ def config_of_run(folder: str) -> ConfigDict | None:
         return None
     config = ConfigDict(_with_tuples(recorded))
     config.update_from_flattened_dict(
-        {k: v for k, v in metrics.BEFORE_THERE_WAS.items() if k not in metrics.flatten(recorded)}
+        {
+            k: v
+            for k, v in metrics.BEFORE_THERE_WAS.items()
+            if k not in flatten_dict(recorded, sep=".")
+        }
     )
     return config
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 from etils import epath
+from flax.traverse_util import flatten_dict
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
@@ -18,6 +19,7 @@ from data.messages import tell, tell_once
 from training import files
 
 FLUSH = 10.0  # seconds after which TensorBoard sees an event
+
 # Fields that the configs of older runs lack, and what these runs did.
 BEFORE_THERE_WAS = {"input.exif_orientation": False}
 
@@ -96,7 +98,8 @@ def differences(before: dict, now: dict) -> dict[str, str]:
       {"model.depth": "model.depth was 20 and is 56"} for what differs.
     """
     before, now = (
-        BEFORE_THERE_WAS | flatten(json.loads(json.dumps(config))) for config in (before, now)
+        BEFORE_THERE_WAS | flatten_dict(json.loads(json.dumps(config)), sep=".")
+        for config in (before, now)
     )
     return {
         name: f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
@@ -148,17 +151,6 @@ def check_same_config(
             + (", or --allow_changes to go on with this one" * (set(mistakes) <= on_request))
         )
     return list(differing.values())
-
-
-def flatten(tree: dict, prefix: str = "") -> dict:
-    """Returns {"model.depth": 56} of nested fields."""
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 class Writer:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from training import metrics
+from flax.traverse_util import flatten_dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ RANGES = {
 
 def check(config) -> None:
     """Raises ValueError that names the first number of a config which cannot be, and what it may be."""
-    for name, value in metrics.flatten(config.to_dict()).items():
+    for name, value in flatten_dict(config.to_dict(), sep=".").items():
         for number in value if isinstance(value, tuple) else (value,):
             outside = (
                 name in RANGES and isinstance(number, int | float) and number not in RANGES[name]
