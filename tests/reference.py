@@ -111,7 +111,7 @@ class Run:
 
 
 class Reference:
-    """Layers in NumPy that take weights and coins from a `Run`, each in turn, and all of them."""
+    """Layers in NumPy, which take their weights and coins from a `Run`, in its order of each kind."""
 
     def __init__(self, run: Run):
         self.run, self.maps, self.statistics = run, {}, []
@@ -159,16 +159,17 @@ class Reference:
             self.statistics.append((leaves(self.run.statistics, path)[name], running))
         return (x - mean) / np.sqrt(var + epsilon) * weights["scale"] + weights["bias"]
 
-    def drop(self, x, rate, of_images=False):
+    def drop(self, x, rate, whole_images=False):
         """Zeroes a share of the values, or of the images, and divides the others by the rest."""
         if rate == 0:
             return x
-        keep, kept = next(self.coins)
+        keep, kept = next(self.coins, (None, None))
         assert keep == pytest.approx(1 - rate)
-        assert kept.shape == ((len(x), 1, 1, 1) if of_images else x.shape)
+        assert kept.shape == ((len(x), 1, 1, 1) if whole_images else x.shape)
         return x * kept / (1 - rate)
 
     def see(self, name, x):
+        """Notes x as what the network calls `name`, and returns it."""
         self.maps[name] = x
         return x
 

@@ -143,7 +143,7 @@ def test_vgg(monkeypatch):
 # GoogLeNet
 
 
-def inception(layers, x, widths, conv, kernel_5x5):
+def inception(x, widths, conv, kernel_5x5):
     one, reduce_3x3, three, reduce_5x5, five, projection = widths
     branches = [
         conv(x, one, 1),
@@ -154,29 +154,35 @@ def inception(layers, x, widths, conv, kernel_5x5):
     return np.concatenate(branches, axis=-1)
 
 
-@pytest.mark.parametrize("form", ["paper", "batch_norm"])
+@pytest.mark.parametrize("form", ["paper", "batch_norm", "torchvision"])
 def test_googlenet(monkeypatch, form):
     modules = {"4a": (5, 2, 3, 2, 4, 3), "4d": (3, 4, 4, 3, 2, 5), "5a": (6, 3, 4, 2, 5, 3)}
     monkeypatch.setattr(googlenet, "INCEPTION", modules)
+    kernel_5x5, last_pooling = (3, 2) if form == "torchvision" else (5, 3)
 
     def reference(layers, x):
         def conv(x, *geometry):
             x = layers.conv(x, *geometry)
-            return relu(layers.norm(x, epsilon=1e-3) if form == "batch_norm" else x)
+            return relu(x if form == "paper" else layers.norm(x, epsilon=1e-3))
 
         def response(x):  # Caffe's alpha of 1e-4 is divided by the five channels
             return response_norm(x, alpha=1e-4 / 5, k=1) if form == "paper" else x
 
-        def head(x):
-            x = conv(average_pool(x, 5, 3), 128, 1).reshape(len(x), -1)
+        def head(x):  # sees maps of 6 x 6; torchvision averages them to 4 x 4
+            if form == "torchvision":
+                x = average_pool(x, 2, 1)[:, [0, 1, 3, 4]][:, :, [0, 1, 3, 4]]
+            else:
+                x = average_pool(x, 5, 3)
+            x = conv(x, 128, 1).reshape(len(x), -1)
             return layers.dense(layers.drop(relu(layers.dense(x, 1024)), 0.7), CLASSES)
 
         x = max_pool(layers.see("conv1", conv(x, 64, 7, 2)), 3, 2, padding="ceil")
         x = response(conv(conv(response(x), 64, 1), 192, 3))
         x = max_pool(layers.see("conv2", x), 3, 2, padding="ceil")
         for name, widths in modules.items():
-            x = max_pool(x, 3, 2, padding="ceil") if name in ("4a", "5a") else x
-            x = layers.see(f"inception{name}", inception(layers, x, widths, conv, 5))
+            if name in ("4a", "5a"):
+                x = max_pool(x, 3 if name == "4a" else last_pooling, 2, padding="ceil")
+            x = layers.see(f"inception{name}", inception(x, widths, conv, kernel_5x5))
             if name in ("4a", "4d"):
                 layers.see({"4a": "aux1", "4d": "aux2"}[name], head(x))
         return layers.dense(layers.drop(x.mean((1, 2)), 0.4), CLASSES)
@@ -193,17 +199,14 @@ def pad_channels(x, features, stride):
     return np.pad(x, [(0, 0)] * 3 + [(0, features - x.shape[-1])])
 
 
-@pytest.mark.parametrize(
-    "fields", [{"shortcut": "A"}, {"shortcut": "B"}, {"shortcut": "C"}, {"residual": False}]
-)
+@pytest.mark.parametrize("fields", [{"shortcut": "A"}, {"shortcut": "C"}, {"residual": False}])
 def test_resnet_of_cifar(monkeypatch, fields):
     def block(layers, x, width, stride):
         y = relu(layers.norm(layers.conv(x, width, 3, stride)))
         y = layers.norm(layers.conv(y, width, 3))
         if not fields.get("residual", True):
             return relu(y)
-        option, same = fields["shortcut"], width == x.shape[-1]
-        if option == "C" or option == "B" and not same:
+        if fields["shortcut"] == "C":
             return relu(y + layers.norm(layers.conv(x, width, 1, stride)))
         return relu(y + pad_channels(x, width, stride))
 
@@ -248,61 +251,61 @@ def preactivation_unit(layers, x, convolutions, order, option, first):
 
 
 @pytest.mark.parametrize(
-    "order, block, option, own",
+    "fields",
     [
-        ("original", "basic", "B", False),
-        ("bn_after_addition", "bottleneck", "B", False),
-        ("relu_before_addition", "basic", "B", False),
-        ("relu_only_preactivation", "bottleneck", "B", False),
-        ("full_preactivation", "basic", "A", False),
-        ("full_preactivation", "bottleneck", "B", False),
-        ("full_preactivation", "bottleneck", "B", True),
+        {"order": "original", "block": "basic"},
+        {"order": "bn_after_addition", "bottleneck_stride": "1x1"},
+        {"order": "relu_before_addition", "block": "basic"},
+        {"order": "relu_only_preactivation"},
+        {"block": "basic", "shortcut": "A"},
+        {},
+        {"layout": "imagenet", "first_unit_norm": True},
     ],
 )
-def test_preactivation_resnet(monkeypatch, order, block, option, own):
+def test_preactivation_resnet(monkeypatch, fields):
     monkeypatch.setattr(preact_resnet, "blocks_per_stage", lambda *_: (1, 2))
+    order = fields.get("order", "full_preactivation")
 
     def reference(layers, x):
         def unit(x, width, stride, first=False):
-            convolutions = [(width, 3, stride), (width, 3, 1)]
-            if block == "bottleneck":
-                convolutions = [(width, 1, 1), (width, 3, stride), (4 * width, 1, 1)]
+            of_1x1, of_3x3 = (stride, 1) if "bottleneck_stride" in fields else (1, stride)
+            convolutions = [(width, 1, of_1x1), (width, 3, of_3x3), (4 * width, 1, 1)]
+            if "block" in fields:
+                convolutions = [(width, 3, stride), (width, 3, 1)]
+            option = fields.get("shortcut", "B")
             return preactivation_unit(layers, x, convolutions, order, option, first)
 
-        x = layers.see("stem", relu(layers.norm(layers.conv(x, 16, 3))))
-        x = layers.see("stage1", unit(x, 16, 1, first=not own))
-        x = layers.see("stage2", unit(unit(x, 32, 2), 32, 1))
+        if "layout" in fields:
+            width, x = 64, relu(layers.norm(layers.conv(x, 64, 7, 2)))
+            x = max_pool(x, 3, 2, padding=1)
+        else:
+            width, x = 16, relu(layers.norm(layers.conv(x, 16, 3)))
+        layers.see("stem", x)
+        x = layers.see("stage1", unit(x, width, 1, first="first_unit_norm" not in fields))
+        x = layers.see("stage2", unit(unit(x, 2 * width, 2), 2 * width, 1))
         if order == "full_preactivation":
             x = layers.norm(x)
         if order in ("full_preactivation", "relu_only_preactivation"):
             x = relu(x)
         return layers.dense(x.mean((1, 2)), CLASSES)
 
-    fields = {"layout": "cifar", "block": block, "order": order}
-    fields |= {"shortcut": option, "first_unit_norm": own}
-    compare(monkeypatch, reference, "preact_resnet", pictures(8), **fields)
+    side = 32 if "layout" in fields else 8
+    compare(monkeypatch, reference, "preact_resnet", pictures(side), **{"layout": "cifar"} | fields)
 
 
 # DenseNet
 
 
-@pytest.mark.parametrize(
-    "fields", [{"layout": "cifar", "bottleneck": False}, {"layout": "cifar"}, {}]
-)
-def test_densenet(monkeypatch, fields):
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_densenet_of_cifar(monkeypatch, bottleneck):
     monkeypatch.setattr(densenet, "layers_per_block", lambda *_: (2, 1))
-    bottleneck, growth_rate = fields.get("bottleneck", True), 4
+    growth_rate = 4
 
     def activate(layers, x):
         return relu(layers.norm(x))
 
     def reference(layers, x):
-        if "layout" in fields:
-            x = layers.conv(x, 2 * growth_rate if bottleneck else 16, 3)
-        else:
-            x = relu(layers.norm(layers.conv(x, 2 * growth_rate, 7, 2)))
-            x = max_pool(x, 3, 2, padding=1)
-        layers.see("stem", x)
+        x = layers.see("stem", layers.conv(x, 2 * growth_rate if bottleneck else 16, 3))
         for block, dense_layers in enumerate((2, 1), 1):
             for _ in range(dense_layers):
                 y = x
@@ -318,24 +321,21 @@ def test_densenet(monkeypatch, fields):
                 x = average_pool(x, 2, 2)
         return layers.dense(activate(layers, x).mean((1, 2)), CLASSES)
 
-    fields = {"growth_rate": growth_rate, "dropout": 0.2} | fields
-    compare(monkeypatch, reference, "densenet", pictures(16), **fields)
+    fields = {"layout": "cifar", "growth_rate": growth_rate, "bottleneck": bottleneck}
+    compare(monkeypatch, reference, "densenet", pictures(8), dropout=0.2, **fields)
 
 
-# MobileNet, ShuffleNet
+# MobileNet and ShuffleNet
 
 
-@pytest.mark.parametrize("activation, padding", [("relu", "SAME"), ("relu6", "symmetric")])
-def test_mobilenet(monkeypatch, activation, padding):
+def test_mobilenet(monkeypatch):
     body = ((1, 32), (2, 64), (1, 64))  # stride, channels
     monkeypatch.setattr(mobilenet, "BODY", body)
-    around = "SAME" if padding == "SAME" else None
 
     def reference(layers, x):
         def unit(x, *geometry, groups=1):
-            x = layers.conv(x, *geometry, padding=around, groups=groups)
-            x = relu(layers.norm(x, epsilon=1e-3, momentum=0.9997))
-            return np.minimum(x, 6) if activation == "relu6" else x
+            x = layers.conv(x, *geometry, padding="SAME", groups=groups)
+            return relu(layers.norm(x, epsilon=1e-3, momentum=0.9997))
 
         x = layers.see("stem", unit(x, 16, 3, 2))
         for i, (stride, channels) in enumerate(body, 2):
@@ -343,7 +343,7 @@ def test_mobilenet(monkeypatch, activation, padding):
             x = layers.see(f"conv{i}", unit(x, channels // 2, 1))
         return layers.dense(layers.drop(x.mean((1, 2)), 0.3), CLASSES)
 
-    fields = {"width_multiplier": 0.5, "dropout": 0.3, "activation": activation, "padding": padding}
+    fields = {"width_multiplier": 0.5, "dropout": 0.3}
     compare(monkeypatch, reference, "mobilenet", pictures(16), **fields)
 
 
