@@ -1,4 +1,4 @@
-"""What the training step adds to the loss, and what it tells the network."""
+"""What a training step computes, which keys it draws from, and what it tells the network."""
 
 import flax.linen as nn
 import jax
