@@ -1,4 +1,4 @@
-"""What the training step adds to the loss, and what it tells the network."""
+"""What a training step computes, which keys it draws from, and what it tells the network."""
 
 import flax.linen as nn
 import jax
@@ -8,6 +8,9 @@ import optax
 import pytest
 
 from training import sharding, state, steps
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), np.uint8)
+LABELS = np.arange(6, dtype=np.int32) % 3
 
 
 class Network(nn.Module):
@@ -21,7 +24,7 @@ class Network(nn.Module):
         return nn.Dense(3, name="last")(x) * self.get_variable("schedule", "progress", 1.0)
 
 
-def one_step(aux_weight, step=5, total_steps=10):
+def one_step(aux_weight, step=5, total_steps=10, label_smoothing=0.0):
     """Returns (loss, parameters before, parameters after) of one step of SGD with rate 1."""
     mesh = sharding.make_mesh(jax.devices()[:1])
     network, tx = Network(), optax.sgd(1.0)
@@ -33,15 +36,11 @@ def one_step(aux_weight, step=5, total_steps=10):
         tx,
         lambda key, images: images / 255.0,
         mesh,
-        label_smoothing=0.0,
+        label_smoothing=label_smoothing,
         aux_weight=aux_weight,
         total_steps=total_steps,
     )
-    batch = {
-        "image": np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), np.uint8),
-        "label": np.arange(6, dtype=np.int32) % 3,
-    }
-    batch = sharding.to_global(batch, mesh)
+    batch = sharding.to_global({"image": IMAGES, "label": LABELS}, mesh)
     after, metrics = train_step(before, batch, steps.make_key(0, mesh))
     return float(metrics["loss"]), params, jax.device_get(after.params)
 
@@ -63,6 +62,54 @@ def test_the_network_is_told_how_far_training_has_come():
 
     assert moved(0) == 0  # logits times 0
     assert 0 < moved(2) < moved(10)
+
+
+def test_a_step_is_that_of_softmax_regression_by_the_formulas():
+    smoothing, weights, progress = 0.3, {"last": 1.0, "head": 0.4}, {"last": 0.7, "head": 1.0}
+    found, before, after = one_step(0.4, step=7, label_smoothing=smoothing)
+    x = np.float64(IMAGES).mean((1, 2)) / 255
+    targets = (1 - smoothing) * np.eye(3)[LABELS] + smoothing / 3  # arXiv:1512.00567, section 7
+    loss = 0
+    for name, weight in weights.items():
+        logits = (x @ before[name]["kernel"] + before[name]["bias"]) * progress[name]
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        loss -= weight * (targets * np.log(p)).sum(1).mean()
+        gradient = weight * progress[name] * (p - targets) / len(x)
+        expected = {"kernel": x.T @ gradient, "bias": gradient.sum(0)}
+        for leaf, value in expected.items():
+            moved = before[name][leaf] - after[name][leaf]
+            np.testing.assert_allclose(moved, value, atol=1e-6)
+    assert found == pytest.approx(loss, rel=1e-5)
+
+
+def test_each_step_of_each_seed_augments_and_drops_by_keys_of_its_own():
+    class Keys:
+        """Leaves behind which keys augmentation and dropout were given."""
+
+        def apply(self, variables, images, train, mutable, rngs):
+            keys = {"augment": images, "dropout": jax.random.key_data(rngs["dropout"])}
+            return jnp.zeros((len(LABELS), 3)), {"batch_stats": keys}
+
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    train_step = steps.make_train_step(
+        Keys(),
+        optax.sgd(1.0),
+        lambda key, images: jax.random.key_data(key),
+        mesh,
+        label_smoothing=0.0,
+        aux_weight=0.0,
+        total_steps=10,
+    )
+    batch = sharding.to_global({"image": IMAGES, "label": LABELS}, mesh)
+
+    def keys(seed, step):
+        now = state.TrainState(jnp.array(step, jnp.int32), {}, {}, optax.sgd(1.0).init({}))
+        after, _ = train_step(now, batch, steps.make_key(seed, mesh))
+        return [tuple(np.asarray(key)) for key in after.batch_stats.values()]
+
+    drawn = [key for seed in (0, 1) for step in (0, 1, 2, 9) for key in keys(seed, step)]
+    assert len(set(drawn)) == len(drawn) == 16
+    assert keys(1, 9) == drawn[-2:]  # which a run that resumes at this step draws, too
 
 
 @pytest.mark.parametrize("classes", [2, 10])
