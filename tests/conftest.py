@@ -29,6 +29,19 @@ from training import sharding  # noqa: E402
 jax.config.update("jax_num_cpu_devices", 8)
 sharding.several_cpu_devices()
 
+
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="also run what is marked slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("all"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
 PROJECT = pathlib.Path(__file__).parents[1]
 
 

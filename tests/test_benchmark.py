@@ -79,6 +79,7 @@ def test_what_is_no_earlier_run_gets_one_line(tmp_path):
         rounds.read(str(file), "infer", "float32", 4)
 
 
+@pytest.mark.slow
 def test_train_measures_a_network_and_compares_it(tmp_path):
     file = tmp_path / "new.json"
     network, flags = "configs/small.py:alexnet@2x32", ("--rounds=2", "--seconds=0.1")
@@ -96,12 +97,14 @@ def test_train_measures_a_network_and_compares_it(tmp_path):
     assert done.stderr == f"benchmark.py: {file} measured train in float32, not infer in float32\n"
 
 
+@pytest.mark.slow
 def test_a_network_that_fails_gets_one_line():
     done = subprocess.run(**command(SCRIPT, "infer", "configs/alexnet.py@1x8", "--rounds=1"))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "benchmark.py: configs/alexnet.py failed: " in done.stderr
 
 
+@pytest.mark.slow
 def test_start_and_save_print_a_row_for_each_network():
     network = "configs/digits.py@8x12"
     done = subprocess.run(**command(SCRIPT, "start", network, "--rounds=1", env=QUICK))
@@ -116,6 +119,7 @@ def test_start_and_save_print_a_row_for_each_network():
     assert done.stdout.splitlines()[-1].split()[0] == network
 
 
+@pytest.mark.slow
 def test_a_batch_is_shared_by_as_many_devices_as_there_are():
     network = "configs/digits.py@8x8"
     flags = ("--devices=2", "--rounds=1", "--seconds=0.1")

@@ -11,6 +11,8 @@ from conftest import PROJECT, QUICK, command
 
 from training import files, metrics
 
+pytestmark = pytest.mark.slow
+
 SERVERS = {
     "s3": ["-m", "moto.server", "-H", "127.0.0.1", "-p"],
     "gs": ["-m", "gcp_storage_emulator", "start", "--in-memory", "--host=127.0.0.1", "--port"],

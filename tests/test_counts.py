@@ -35,6 +35,8 @@ DEEP = {
     for layers in [layers_of_a_block(network)]
     if layers and network["fields"]["depth"] > 32
 }
+# The first of each architecture, in the quick part; to trace them all takes minutes.
+FIRST = {n["model"]: n["name"] for n in reversed(NETWORKS.values())}.values()
 REST = {"densenet": 4}  # layers outside the blocks; elsewhere 2
 
 
@@ -50,7 +52,14 @@ def recorded(name):
     return NETWORKS[name]["parameters"], NETWORKS[name]["multiply_adds"]
 
 
-@pytest.mark.parametrize("name", [n for n in NETWORKS if n not in DEEP])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in FIRST else pytest.param(name, marks=pytest.mark.slow)
+        for name in NETWORKS
+        if name not in DEEP
+    ],
+)
 def test_a_network_has_the_published_size(name):
     network = NETWORKS[name]
     *found, activations = count(network["model"], network["fields"], network["image_size"])
@@ -65,6 +74,7 @@ def shallow(model, layers, fields):
     return [count(model, dict(fields) | {"depth": depth}, 32) for depth in depths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DEEP)
 def test_a_deep_cifar_network_is_a_shallow_one_with_more_of_the_same_blocks(name):
     # To trace 1,202 layers takes half a minute. The size is a polynomial in the blocks a stage: of
@@ -87,16 +97,19 @@ def extrapolate(values, n):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", ["18", "34"])
 def test_a_plain_network_is_as_large_as_the_residual_one_with_shortcut_a(depth):
     assert recorded(f"Plain-{depth}") == recorded(f"ResNet-{depth}, shortcut A")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [20, 32, 44, 56, 110, 1202])
 def test_a_plain_cifar_network_is_as_large_as_the_residual_one(depth):
     assert recorded(f"Plain-{depth}, CIFAR") == recorded(f"ResNet-{depth}, CIFAR")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [50, 101, 152])
 def test_the_stride_in_the_3x3_costs_multiply_adds_but_no_parameters(depth):
     v1, v1_5 = recorded(f"ResNet-{depth}"), recorded(f"ResNet-{depth} v1.5")
@@ -136,6 +149,7 @@ def test_counts_per_layer_add_up():
     assert {layer.path for layer in done.layers} >= {"BasicBlock_7/Conv_1", "Dense_0"}
 
 
+@pytest.mark.slow
 def test_the_readme_has_the_table_that_the_script_prints():
     done = subprocess.run(**command("scripts/networks.py"))
     assert done.returncode == 0, done.stderr

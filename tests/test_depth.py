@@ -182,6 +182,7 @@ def test_the_time_that_is_left_is_told_from_the_work_that_is_done(tmp_path, monk
     assert pace.text().startswith("1 of 2 runs done, all in 03:00, at ")
 
 
+@pytest.mark.slow
 def test_the_experiment_trains_reports_and_goes_on(tmp_path):
     """With networks of 8 and 14 layers, and too short for a verdict that means something."""
     flags = (

@@ -18,6 +18,7 @@ def parts():
     return towers.alexnet()
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_networks_say():
     made = lecture.document(NETWORKS, towers.section(parts()))
     assert made == PAGE, "python scripts/lecture.py writes the page again"
@@ -31,6 +32,7 @@ def test_a_network_that_lacks_a_count_is_named():
             lecture.document(networks, "")
 
 
+@pytest.mark.slow
 def test_the_pictures_of_the_page_are_drawn():
     pictures = re.findall(r"\]\((\w+\.png)\)", PAGE)
     assert len(pictures) == 4 and all((PROJECT / "docs" / name).exists() for name in pictures)

@@ -112,6 +112,7 @@ def test_a_node_is_the_same_with_its_terms_exchanged():
     assert space.decode((0, 1, 0, 1, 0) * 2) != space.decode((0, 1, 1, 0, 0) * 2)
 
 
+@pytest.mark.slow
 def test_the_supernet_is_nasnet_with_the_weights_of_a_cell():
     operations = ("id", "avg", "sep3")
     nodes = ("sep3", 1, "avg", 0), ("avg", 2, "id", 1), ("id", 2, "sep3", 0), ("avg", 1, "sep3", 2)
@@ -346,6 +347,7 @@ TINY = (
 )
 
 
+@pytest.mark.slow
 def test_a_whole_search_reports_and_its_genotype_trains(tmp_path, other_checkout):
     script = ["scripts/nas.py", "--config=configs/nas/digits.py", f"--workdir={tmp_path / 'nas'}"]
     fast = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
@@ -368,6 +370,7 @@ def test_a_whole_search_reports_and_its_genotype_trains(tmp_path, other_checkout
     assert "nas.batch was 2 and is 4" in other.stderr and "Traceback" not in other.stderr
 
 
+@pytest.mark.slow
 def test_children_of_any_space_are_runs_of_a_sweep(tmp_path):
     done = subprocess.run(
         **command(

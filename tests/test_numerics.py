@@ -17,6 +17,8 @@ REPORTED = """
 import jax, jax.numpy as jnp
 from training import command
 
+pytestmark = pytest.mark.slow
+
 def main():
     # jax#39103: the last of more than 32,768 rows was wrong
     rows = jnp.zeros((32_769, 3)).at[:, 0].set(jnp.arange(32_769))

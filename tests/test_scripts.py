@@ -12,6 +12,7 @@ import train
 COMMANDS = ["train.py", "eval.py", *(f"scripts/{p.name}" for p in PROJECT.glob("scripts/*.py"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", COMMANDS)
 def test_help_shows_an_example_and_the_code_beside_a_script_runs(script, other_checkout):
     """Also with another checkout first on the path, scripts where Python adds no folder of its own."""

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.skipif(
 CONFIG = """
 from configs import digits, spaces
 
+pytestmark = pytest.mark.slow
+
 def get_config():
     config = digits.get_config()
     config.total_steps = {steps}

@@ -156,6 +156,7 @@ def test_a_run_measured_here_gives_the_images_per_second(monkeypatch):
     assert estimate.measure(run, sweep, steps=3) > 0
 
 
+@pytest.mark.slow
 def test_launchers_share_a_sweep_and_a_failing_run_stops_no_other(config):
     """Two launchers at once, then a third: each good run is trained once, the bad one is told."""
     both = [subprocess.Popen(**script(config)) for _ in range(2)]
@@ -187,6 +188,7 @@ def test_launchers_share_a_sweep_and_a_failing_run_stops_no_other(config):
         sweep_folder.record(str(folder), sweep | {"arguments": ["--config.batch_size=64"]})
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_runs_which_save_and_go_on(config):
     config.write_text(CONFIG.replace("1e30", "0.2").replace("= 30", "= 10_000"))
     launcher = subprocess.Popen(**script(config, "--parallel=2"))
@@ -215,6 +217,7 @@ def is_running(folder):
     return False
 
 
+@pytest.mark.slow
 def test_a_search_runs_its_trials(config):
     done = subprocess.run(**script(config, "--optimize=eval/top1", "--trials=2", "--parallel=2"))
     assert done.returncode == 0, done.stderr
@@ -355,6 +358,7 @@ def test_the_standing_of_a_run_tells_its_eta_and_whether_it_was_killed(tmp_path)
         watch.look(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_leaves_its_run_locked_until_the_training_ends(config):
     sweep = {"config": str(config), "arguments": [], "base": {}, "git": None}
     folder = str(config.parent / "sweep")
@@ -629,6 +633,7 @@ def test_a_missing_engine_is_named(monkeypatch):
         sky.check("/shared/sweep")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("sky"), reason="no sky: pipx install skypilot")
 def test_skypilots_parser_accepts_the_yaml_of_a_sweep(tmp_path):
     engines = sorted((PROJECT / "sweeps" / "engines").glob("sky_*.yaml"))

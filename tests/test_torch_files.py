@@ -463,6 +463,7 @@ def test_messages_are_short_and_plain(form, path):
         assert r"\x1b[2J" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's here")
 def test_no_hostile_file_hangs_crashes_swells_or_is_read_wrongly():
     done = subprocess.run(**command("tests/faults/weights.py", env={"OPENBLAS_NUM_THREADS": "1"}))
@@ -501,6 +502,7 @@ runpy.run_path("scripts/import_torch.py", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_an_imported_checkpoint_is_evaluated_by_the_command_that_is_printed(path, tmp_path, digits):
     write(path, state_dict(bias=whole(np.eye(10, dtype=np.float32)[3] * 1000)), "zip")
     workdir = tmp_path / "run of others"

@@ -29,7 +29,13 @@ def weights(name, num_classes=1000):
     return {key: record_parity.tensor(key, shape) for key, shape in names.items()}
 
 
-@pytest.mark.parametrize("name", PARITY["logits"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "timm/nasnetalarge" else name
+        for name in PARITY["logits"]
+    ],
+)
 def test_the_answers_are_those_of_pytorch(name):
     recorded = PARITY["logits"][name]
     module, variables = models.load_torch(name, weights(name))
@@ -42,6 +48,7 @@ def test_the_answers_are_those_of_pytorch(name):
         assert np.abs(answer - expected).max() < 1e-4 * np.abs(expected).max(), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARITY["names"])
 def test_names_and_sizes_are_those_of_pytorch(name):
     _, layers, shapes = description(name)

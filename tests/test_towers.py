@@ -42,6 +42,7 @@ def one_step(devices, model_devices):
     return step.lower(*arguments).compile(compiler_options=options), arguments
 
 
+@pytest.mark.slow
 def test_two_devices_and_four_learn_what_one_learns():
     step, arguments = one_step(1, 1)
     whole, figures = step(*arguments)
@@ -57,6 +58,7 @@ def test_two_devices_and_four_learn_what_one_learns():
     assert momentum.addressable_shards[0].data.shape[-1] == FIELDS["hidden"] // 2
 
 
+@pytest.mark.slow
 def test_the_forward_pass_exchanges_before_conv3_and_the_fully_connected_layers_alone():
     mesh = sharding.make_mesh(jax.devices()[:2], 2)
     model = models.create("alexnet", num_classes=10, **FIELDS)
@@ -71,6 +73,7 @@ def test_the_forward_pass_exchanges_before_conv3_and_the_fully_connected_layers_
     assert found[scopes.index("conv3")].bytes == 4 * 4 * 3 * 3 * 128
 
 
+@pytest.mark.slow
 def test_the_training_step_exchanges_gradients_at_the_same_places():
     step, _ = one_step(2, 2)
     found = [one.scope for one in collectives(step) if "/Model/" in one.scope]
@@ -81,6 +84,7 @@ def test_the_training_step_exchanges_gradients_at_the_same_places():
     assert not [scope for scope in found if "Conv_" in scope]
 
 
+@pytest.mark.slow
 def test_a_split_run_is_evaluated_on_one_device(tmp_path):
     flags = [
         "--config=configs/small.py:alexnet",

@@ -40,6 +40,7 @@ def first_batches(config, number):
     return [next(iterator) for _ in range(number)]
 
 
+@pytest.mark.slow
 def test_the_embedded_default_reads_handwriting(tmp_path):
     from configs import digits
 
@@ -190,6 +191,7 @@ def whole(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_where_an_undisturbed_one_ends(whole, tmp_path):
     killed = start(tmp_path, "--config.total_steps=40")
     wait_for_step(killed, tmp_path, 23)
@@ -234,6 +236,7 @@ def two_processes(workdir, *arguments):
     ]
 
 
+@pytest.mark.slow
 def test_two_processes_with_two_devices_are_one_process_with_four(tmp_path):
     one = start(tmp_path / "one", "--config.total_steps=8", devices=4, env=QUICK)
     processes = [one, *two_processes(tmp_path / "two", "--config.total_steps=8")]
@@ -246,6 +249,7 @@ def test_two_processes_with_two_devices_are_one_process_with_four(tmp_path):
     assert lines(tmp_path / "one", "eval/images") == lines(tmp_path / "two", "eval/images")
 
 
+@pytest.mark.slow
 def test_after_sigterm_to_one_of_two_processes_both_save_the_same_step(tmp_path):
     processes = two_processes(tmp_path, "--config.total_steps=100000")
     wait_for_step(processes[0], tmp_path, 5)
