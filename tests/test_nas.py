@@ -7,6 +7,7 @@ import subprocess
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from conftest import PROJECT, assert_alike, command
 from flax import serialization
@@ -17,8 +18,9 @@ from ml_collections import ConfigDict
 import data
 import models
 from models import nasnet, zoph_le
-from search import children, loop, methods, ranges, report, spaces, supernet
+from search import children, loop, methods, proxy, ranges, report, spaces, supernet
 from training import metrics
+from training.state import TrainState
 
 FIELDS = {
     "random": {},
@@ -307,6 +309,29 @@ def test_a_config_of_a_search_can_be_built(name):
     assert logits.shape == (1, 10)
     if config.nas.children == "compiled":
         supernet.of_config(child.model, config.nas.space.nodes, config.nas.space.operations)
+
+
+def test_each_step_of_a_child_is_augmented_by_a_key_of_its_own(monkeypatch):
+    class Keys:
+        """Leaves behind the key that augmentation was given."""
+
+        def apply(self, variables, images, terms, train, mutable):
+            return jnp.zeros((2, 3)), {"batch_stats": images}
+
+    def make_preprocess(config, train):
+        return lambda key, images: jax.random.key_data(key)
+
+    monkeypatch.setattr(data, "make_preprocess", make_preprocess)
+    child = object.__new__(proxy.Proxy)
+    child.config, child.model, child._tx = ConfigDict({"input": {}}), Keys(), optax.sgd(1.0)
+    batch = {"image": None, "label": jnp.zeros(2, int)}
+
+    def key(seed, step):
+        now = TrainState(jnp.array(step), {}, {}, child._tx.init({}))
+        after, _ = child._train_step(now, batch, None, jax.random.key(seed), np.inf)
+        return tuple(np.asarray(after.batch_stats))
+
+    assert len({key(seed, step) for seed in (0, 1) for step in (0, 1, 2)}) == 6
 
 
 def test_parts_of_a_split_share_no_image():
