@@ -14,19 +14,13 @@ if __name__ == "__main__":
     start.early()
 
 import contextlib
-import datetime
-import importlib.metadata
 import math
-import pathlib
-import platform
 import signal
-import subprocess
 import sys
 import time
 
 import jax
 from absl import flags
-from etils import epath
 
 import analysis
 import data
@@ -36,10 +30,10 @@ from training import (
     checkpoints,
     command,
     evaluation,
-    files,
     metrics,
     optimizer,
     ranges,
+    runs,
     sharding,
     state,
     steps,
@@ -49,23 +43,6 @@ flags.adopt_module_key_flags(command)  # --config and --workdir
 ALLOW = flags.DEFINE_bool(
     "allow_changes", False, "Resume with other fields of the optimizer than the run had."
 )
-
-# Fields that a resumed run may change. Another length changes the learning rates that are to come.
-MAY_DIFFER = {
-    "total_steps",
-    "total_epochs",
-    "log_steps",
-    "eval_steps",
-    "eval_epochs",
-    "eval_train",
-    "checkpoint_steps",
-    "checkpoint_epochs",
-    "keep_checkpoints",
-    "input.data_dir",
-    "input.threads",
-    "input.max_broken_images",
-}
-EVALUATES = {"eval": "evaluation", "eval_train": "training images"}
 
 
 def main() -> None:
@@ -86,29 +63,24 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
     """
     began = time.monotonic()
     ranges.check(config)
-    workdir = writable(workdir)
+    workdir = runs.writable(workdir)
     with contextlib.ExitStack() as stack:  # closes what it opened, in any case
-        hold(workdir, stack)
+        runs.hold(workdir, stack)
         saved = checkpoints.Checkpoints(workdir, config.keep_checkpoints)
         stack.callback(saved.close)
         previous = metrics.read_lines(workdir)
         before = metrics.newest_header(previous) if saved.steps() else {}
         if saved.steps() and not before:
             tell(f"{workdir} does not say what config its run had; this one is taken on trust")
-        of_optimizer = {f"optimizer.{field}" for field in config.optimizer}
-        allowed = allow_changes or any("diverged" in line for line in previous[-1:])
-        may_differ = MAY_DIFFER | (of_optimizer if allowed else set())
-        changes = metrics.check_same_config(
-            before.get("config"), config.to_dict(), may_differ, of_optimizer
-        )
+        changes = runs.resumes(config, before, previous, allow_changes)
 
         # Data, network, optimizer: each part gets its own section of the config.
         mesh = sharding.make_mesh(model_devices=config.model_devices)
         sharding.check_batch_size(config.batch_size, mesh.shape["data"])
         train_source = data.open_source(config.input, train=True)
         eval_source = data.open_source(config.input, train=False)
-        changes += check_same_images(before, train_source)
-        check_classes(train_source, eval_source, config.model.num_classes)
+        changes += runs.check_same_images(before, train_source)
+        runs.check_classes(train_source, eval_source, config.model.num_classes)
         steps_per_epoch = len(train_source) / config.batch_size
         total_steps = steps.interval(config.total_steps, config.total_epochs, steps_per_epoch)
         eval_steps = steps.interval(config.eval_steps, config.eval_epochs, steps_per_epoch)
@@ -135,28 +107,17 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         if config.eval_train:
             eval_sets["eval_train"] = data.make_eval(train_source, config.input, eval_batch_size)
 
-        made = header(config, count, total_steps, train_source, changes)
+        made = runs.header(config, count, total_steps, train_source, changes)
         writer = stack.enter_context(metrics.Writer(workdir, previous, made, step))
         progress = metrics.Progress(step, total_steps, config.batch_size)
         stack.callback(progress.close)
-        progress.say(
-            f"model: {config.model.name}, "
-            f"{', '.join(f'{k}={v}' for k, v in config.model.items() if k != 'name')}\n"
-            f"{count.parameters:,} parameters, {count.multiply_adds:,} multiply-adds\n"
-            f"data: {config.input.source}, {len(train_source):,} images to train, "
-            f"{len(eval_source):,} to evaluate, {len(train_source.class_names)} classes\n"
-            f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, "
-            f"{jax.process_count()} process(es)\n"
-            f"results: {workdir}"
-            + (f", resumed at step {step}" if step else "")
-            + (f" with changes: {'; '.join(changes)}" if step and changes else "")
-        )
+        progress.say(runs.banner(made, train_source, eval_source, workdir, step))
 
         stop = stack.enter_context(command.StopSignal())
         if step < total_steps:
             progress.say("compiling the training step, or taking it from the cache")
         pending = []  # metrics of the steps since the last log, still on the device
-        result = last_evaluation(previous, step)
+        result = runs.last_evaluation(previous, step)
         first, clock, timed_from = step + 1, time.monotonic(), step
         # The order matters for exact resumption. The batch of a step is a function of the step, and
         # the step donates the old state; so log, evaluate and save the new one, then go on. Each
@@ -179,7 +140,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
                 continue
 
             values = jax.device_get(pending)  # the only wait for the device
-            check_finite(values, step, schedule, saved)
+            runs.check_finite(values, step, schedule, saved)
             logged = {
                 "train/loss": float(sum(v["loss"] for v in values) / len(values)),
                 "train/top1": float(sum(v["top1"] for v in values) / len(values)),
@@ -198,18 +159,14 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
                 }
                 for name, found in results.items():
                     if not math.isfinite(found["loss"]):
-                        what = f"the loss of the {EVALUATES[name]} is {found['loss']}"
-                        raise not_finite(what, step, schedule, saved)
+                        what = f"the loss of the {metrics.EVALUATES[name]} is {found['loss']}"
+                        raise runs.not_finite(what, step, schedule, saved)
                     writer.write(step, {f"{name}/{key}": value for key, value in found.items()})
-                    progress.say(
-                        f"step {step}: {EVALUATES[name]} top-1 {found['top1']:.2%}, "
-                        f"top-5 {found['top5']:.2%}, loss {found['loss']:.4f} "
-                        f"({found['images']:,} images)"
-                    )
+                    progress.evaluation(step, name, found)
                 result = results["eval"]
             if saves:
                 if not steps.all_finite(train_state):
-                    raise not_finite("the network's weights are", step, schedule, saved)
+                    raise runs.not_finite("the network's weights are", step, schedule, saved)
                 saved.save(step, train_state, result if evaluates else None)
             if stopping and step < total_steps:
                 saved.wait()
@@ -226,6 +183,10 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
             "Next: eval.py with the same flags, or your own images as in configs/imagenette.py"
         )
     return result
+
+
+def due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
 
 
 def build(config, mesh, total_steps: int, steps_per_epoch: float):
@@ -252,140 +213,6 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
         state_sharding=sharding.of_state(mesh, train_state),
     )
     return model, train_state, train_step, schedule
-
-
-def writable(workdir: str) -> epath.Path:
-    """Makes the folder, and raises ValueError where nothing can be written into it."""
-    path = epath.Path(workdir).expanduser()
-    try:
-        files.make(path)
-        (path / f".writable-{jax.process_index()}").write_text("")
-        (path / f".writable-{jax.process_index()}").unlink()
-    except Exception as error:  # clients of buckets raise errors of their own
-        reason = getattr(error, "strerror", None) or command.explain(error) or error
-        raise ValueError(f"cannot write into --workdir={workdir}: {reason}") from error
-    return path
-
-
-def hold(workdir, stack) -> None:
-    """Keeps other runs out of the folder until `stack` closes; raises ValueError where one is in it."""
-    if jax.process_index() > 0:
-        return
-    try:
-        stack.enter_context(files.lock(workdir / "train.lock", wait=False))
-    except BlockingIOError as error:
-        raise ValueError(
-            f"another run is training in --workdir={workdir}: let it end, stop it, or choose another one"
-        ) from error
-    except OSError as error:  # a disk without locks
-        tell(f"--workdir={workdir} cannot be locked ({error}): start no other run in it")
-
-
-def check_classes(train_source, eval_source, num_classes: int) -> None:
-    for source in (train_source, eval_source):
-        if len(source.class_names) != num_classes:
-            raise ValueError(
-                f"the data have {len(source.class_names)} classes ({data.some(source.class_names)}), "
-                f"the network {num_classes}: set --config.model.num_classes={len(source.class_names)}"
-            )
-
-
-def check_same_images(before: dict, train_source) -> list[str]:
-    """Compares the training images with those of the run that goes on.
-
-    Args:
-      before: header of that run, {} where there is none.
-      train_source: of `data.open_source`.
-
-    Returns:
-      What has changed and may: the number of images, on which their order depends.
-
-    Raises:
-      ValueError: labels would now mean other classes.
-    """
-    if before and "classes" not in before:
-        tell("the run has not recorded its classes: that they are still the same is taken on trust")
-    names = before.get("classes", train_source.class_names)
-    if names != train_source.class_names:
-        pairs = zip(names, train_source.class_names, strict=False)
-        moved = [f"{old} (now {new})" for old, new in pairs if old != new]
-        gone = [name for name in names if name not in train_source.class_names] or moved
-        new = [name for name in train_source.class_names if name not in names]
-        raise ValueError(
-            f"--workdir holds a run with other classes: {data.some(gone) or 'none'} gone, "
-            f"{data.some(new) or 'none'} new. Choose another --workdir, or rename the classes back"
-        )
-    number = before.get("images", len(train_source))
-    if number == len(train_source):
-        return []
-    return [f"the training images were {number:,} and are {len(train_source):,}"]
-
-
-def due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
-
-
-def check_finite(values: list[dict], step: int, schedule, saved) -> None:
-    """Raises FloatingPointError that names the first of these steps with a non-finite loss.
-
-    The checkpoint that has this loss on its first batch is put aside.
-    """
-    for number, value in enumerate(values, step - len(values) + 1):
-        if not math.isfinite(value["loss"]):
-            saved.wait()
-            if saved.latest_step() == number - 1:  # finite weights, but of no use
-                saved.put_aside([number - 1], "diverged")
-            raise not_finite(f"the loss is {value['loss']}", number, schedule, saved)
-
-
-def not_finite(what: str, step: int, schedule, saved) -> FloatingPointError:
-    saved.wait()
-    good = saved.latest_step()
-    return FloatingPointError(
-        f"{what} at step {step}, learning rate {float(schedule(step - 1)):.4g}. "
-        + (f"The last good checkpoint is that of step {good}" if good else "There is no checkpoint")
-        + ": try the same command with a lower --config.optimizer.learning_rate, or another --workdir "
-        "with a longer warm-up or clip_norm"
-    )
-
-
-def last_evaluation(lines: list[dict], step: int) -> dict[str, float]:
-    """Returns the figures of the newest evaluation up to `step`, for a run that is complete."""
-    found = {}
-    for line in lines:
-        if line.get("step", 0) <= step and "eval/top1" in line:
-            found = {k.removeprefix("eval/"): v for k, v in line.items() if k != "step"}
-    return found
-
-
-def header(config, count, total_steps: int, train_source, changes: list[str]) -> dict:
-    """Returns what made this run: the first line of metrics.jsonl."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-    return {
-        "config": config.to_dict(),
-        "changes": changes,
-        "classes": train_source.class_names,
-        "images": len(train_source),
-        "command": " ".join(sys.argv),
-        "git": git_revision(),
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in packages},
-        "devices": {"kind": jax.devices()[0].device_kind, "count": jax.device_count()},
-        "processes": jax.process_count(),
-        "total_steps": total_steps,
-        "parameters": count.parameters,
-        "multiply_adds": count.multiply_adds,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def git_revision() -> str | None:
-    """Returns the revision of this project's checkout, with "-dirty" where files were changed."""
-    git = ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 if __name__ == "__main__":

@@ -6,5 +6,4 @@ from data.pipeline import load as load
 from data.pipeline import make_eval as make_eval
 from data.pipeline import make_train as make_train
 from data.sources import open_source as open_source
-from data.sources import some as some
 from data.sources import subset as subset

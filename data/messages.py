@@ -26,3 +26,9 @@ def tell(text: object) -> None:
 def tell_once(text: str) -> None:
     """Tells what is found again and again, once in a process."""
     tell(text)
+
+
+def some(names: list[str], most: int = 10) -> str:
+    """Returns the first names of a list, for a message."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

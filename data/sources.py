@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 
 from data import decode
-from data.messages import tell_once
+from data.messages import some, tell_once
 
 # What programs and systems leave in folders of images, beside all that begins with a point.
 NO_CLASSES = {
@@ -191,12 +191,6 @@ def _told(skipped: collections.Counter) -> str:
     """Returns "; skipped files: 3 .txt, 1 hidden or a system's", or "" where nothing was skipped."""
     reasons = [f"{count:,} {reason}" for reason, count in skipped.most_common() if count]
     return f"; skipped files: {some(reasons)}" if reasons else ""
-
-
-def some(names: list[str], most: int = 10) -> str:
-    """Returns the first names of a list, for a message."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _labels(found: list[str], class_names: list[str], what: str) -> list[int]:

@@ -35,13 +35,13 @@ from absl import flags
 from ml_collections import ConfigDict
 
 import data
-import train
 from analysis import depth as verdict
 from analysis import plots, signals
 from configs import depth
 from sweeps import estimate, expand, local, watch
 from sweeps import folder as sweep_folder
 from training import command, files
+from training.runs import git_revision, writable
 
 PRESET = flags.DEFINE_enum("preset", None, ["quick", "laptop", "paper"], "Default: as the data.")
 DATA = flags.DEFINE_string("data", None, "digits, folder:PATH or tfds:NAME; default: the preset's.")
@@ -82,9 +82,9 @@ def main() -> None:
     runs = expand.runs(depth.sweep(name, layers, SEEDS.value or 0), config)
     costs = estimate.costs(runs)
 
-    train.writable(folder)
+    writable(folder)
     sweep = sweep_folder.describe(
-        f"configs/depth.py:{name}", changes, config.to_dict(), train.git_revision()
+        f"configs/depth.py:{name}", changes, config.to_dict(), git_revision()
     )
     sweep_folder.record(folder, sweep | {"runs": {run.name: run.overrides for run in runs}})
     weights = {run.name: cost.total for run, cost in zip(runs, costs, strict=True)}

@@ -33,7 +33,6 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 import data
-import train
 from data.messages import plain
 from search import children, finals, loop, methods, ranges, report, spaces
 from search.sharing import read_found
@@ -41,6 +40,7 @@ from sweeps import folder as sweep_folder
 from sweeps import local, slurm, watch
 from training import command, files, metrics
 from training.ranges import check as check_numbers
+from training.runs import git_revision, writable
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
 PARALLEL = flags.DEFINE_integer(
@@ -70,7 +70,7 @@ def main() -> None:
             "--config: which of configs/nas/? A search goes on with that it began with"
         )
     space = check(config)
-    train.writable(str(folder))
+    writable(str(folder))
     with contextlib.ExitStack() as stack:
         if not REPORT.value:
             try:
@@ -146,7 +146,7 @@ def begin(folder: pathlib.Path, config) -> dict:
     header = {
         "config": config.to_dict(),
         "command": " ".join(["python", *sys.argv]),
-        "git": train.git_revision(),
+        "git": git_revision(),
         "cores": len(local.worker.cores()),
         "parallel": parallel(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -258,7 +258,7 @@ def train_finalists(config, folder: pathlib.Path, networks: list[finals.Finalist
     """Trains the networks that the searches chose, and those that they are compared with."""
     for network in dict.fromkeys(one.network for one in networks):
         path, changes = here(network)
-        sweep = sweep_folder.describe(path, changes, config.to_dict(), train.git_revision())
+        sweep = sweep_folder.describe(path, changes, config.to_dict(), git_revision())
         runs = {
             f"{one.name},seed={seed}": one.overrides | {"seed": seed}
             for one in networks

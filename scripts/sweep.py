@@ -30,10 +30,10 @@ if __name__ == "__main__":
 from absl import flags
 from ml_collections import config_flags
 
-import train
 from sweeps import estimate, expand, local, results, sky, slurm, watch
 from sweeps import folder as sweep_folder
 from training import command, files
+from training.runs import git_revision, writable
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
 LAUNCHER = flags.DEFINE_enum("launcher", "local", ["local", "slurm", "sky"], "What runs them.")
@@ -73,7 +73,7 @@ def launch() -> None:
         {"slurm": slurm, "sky": sky}[LAUNCHER.value].check(folder)
     changes = config_flags.get_override_values(flags.FLAGS["config"])
     sweep = sweep_folder.describe(
-        sweep_folder.relative(path), changes, config.to_dict(), train.git_revision()
+        sweep_folder.relative(path), changes, config.to_dict(), git_revision()
     )
     if OPTIMIZE.value:
         search(path, config, folder, sweep)
@@ -87,7 +87,7 @@ def launch() -> None:
     if DRY_RUN.value:
         print(table)
         return
-    train.writable(folder)
+    writable(folder)
     sweep_folder.record(folder, sweep | {"runs": {run.name: run.overrides for run in runs}})
     (sweep_folder.path(folder) / "runs.md").write_text(table + "\n")
     names = [one.name for one in watch.look(folder, [run.name for run in runs]) if one.to_do]
@@ -144,7 +144,7 @@ def search(path: str, config, folder: str, sweep: dict) -> None:
         print("\n".join(f"{field}: {values}" for field, values in fields.items()))
         return
     expand.override(config, {field: list(values)[0] for field, values in fields.items()})
-    train.writable(folder)
+    writable(folder)
     sweep_folder.record(folder, sweep | {"runs": {}})
     searched = Search(folder, sweep, config, fields, OPTIMIZE.value, TRIALS.value)
     launch_local(folder, searched.names(), searched=searched)

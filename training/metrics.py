@@ -20,6 +20,7 @@ from training import files
 
 FLUSH = 10.0  # seconds after which TensorBoard sees an event
 
+EVALUATES = {"eval": "evaluation", "eval_train": "training images"}
 # Fields that the configs of older runs lack, and what these runs did.
 BEFORE_THERE_WAS = {"input.exif_orientation": False}
 
@@ -295,6 +296,12 @@ class Progress:
             seconds = (self._total - step) * self._batch_size / rate
             text += f", ETA {tqdm.format_interval(seconds)}"
         self.say(f"step {step}/{self._total}: {text}")
+
+    def evaluation(self, step: int, name: str, found: dict[str, float]) -> None:
+        self.say(
+            f"step {step}: {EVALUATES[name]} top-1 {found['top1']:.2%}, "
+            f"top-5 {found['top5']:.2%}, loss {found['loss']:.4f} ({found['images']:,} images)"
+        )
 
     def say(self, text: str) -> None:
         if not self._active:

@@ -25,7 +25,6 @@ import numpy as np
 import yaml
 from ml_collections import ConfigDict
 
-import train
 from benchmarks import rounds
 from configs import digits, spaces
 from search import genotypes, loop, methods, report, sharing
@@ -33,6 +32,7 @@ from search import spaces as genotype_spaces
 from sweeps import folder as sweep_folder
 from sweeps import local, results, search, watch, worker
 from training import command, metrics
+from training.runs import MAY_DIFFER
 
 OTHER = (
     None, True, -1, 3, 1.5, 1e308, 10**400, float("nan"), "x", "../../x", "\x1b[2J", [], {}, [1], [[]],
@@ -151,7 +151,7 @@ def read_sweep(folder: pathlib.Path) -> None:
         sweep_folder.command(sweep, "x", sweep["runs"].get(name, {}))
         lines = metrics.read_lines(folder / name)
         metrics.check_same_config(
-            metrics.newest_header(lines).get("config"), CONFIG.to_dict(), train.MAY_DIFFER
+            metrics.newest_header(lines).get("config"), CONFIG.to_dict(), MAY_DIFFER
         )
     with contextlib.redirect_stderr(io.StringIO()):
         worker.main(str(folder), "depth=8,seed=0")  # which is finished
