@@ -111,11 +111,11 @@ scripts/lecture.py` writes this page and its pictures, a test compares it with t
 [`scripts/summarize.py`](../scripts/summarize.py) asks the same of any network. Does a part earn its cost? That is
 trained in [ablations.md](ablations.md) and [depth.md](depth.md).
 
-Three slips of the slides came to light, each marked in bold where it stands:
+Two slips of the slides came to light, and one doubt; each is marked in bold where it stands:
 
 | slide | says | counted | why |
 | --- | ---: | ---: | --- |
-| AlexNet, conv4, multiply-adds | 145 M | {conv4 / 1e6:.1f} M | an error, if the slide is remembered well: 13 x 13 x 256 outputs of 384 x 3 x 3 each |
+| AlexNet, conv4, multiply-adds | 145 M | {conv4 / 1e6:.1f} M | a doubt: an error only if the slide is remembered well: 13 x 13 x 256 outputs of 384 x 3 x 3 each |
 | GoogLeNet's stem, multiply-adds | 418 M | {work / 1e6:.1f} M, with poolings {(work + _pooling(stem)) / 1e6:.1f} M | 481 with two digits swapped, as it seems |
 | VGG-16, memory and multiply-adds | 48.6 MB, 13.6 G | {total(vgg.products, "memory") / MB:.1f} MB, {vgg.multiply_adds / 1e9:.1f} G | its third stage has three convolutions, not two; the comparison of stems has the same slip |
 
@@ -139,7 +139,7 @@ def alexnet_table() -> str:
         for i, (theirs, value) in enumerate(zip(slide, ours, strict=True)):
             as_slide = layer.multiply_adds / 1e3 if dense and i == 1 else value  # without biases
             differs = abs(theirs - as_slide) > 0.5
-            notes += [f"**slip: {theirs:,} for {value:,.0f}**"] if differs else []
+            notes += [f"**differs: {theirs:,} for {value:,.0f}**"] if differs else []
             cells += [f"**{theirs:,}**" if differs else f"{theirs:,}", f"{value:,.1f}"]
         window = ""
         if layer.kernel:
