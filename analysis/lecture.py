@@ -550,7 +550,7 @@ def check(networks: list[dict]) -> None:
         missing = sorted(wanted - network.keys())
         if network.get("readme") and missing:
             raise ValueError(
-                f"tests/counts.json: {network['name']} is a row of README.md and docs/lecture.md, but has no "
+                f"tests/counts.json: {network['name']} is a row of docs/networks.md and docs/lecture.md, but has no "
                 f"{', '.join(missing)}: scripts/summarize.py counts a network"
             )
 
@@ -568,7 +568,7 @@ def drawn(networks: list[dict]) -> list[dict]:
 
 
 def by_year(networks: list[dict]) -> list[dict]:
-    """Returns the README's ImageNet networks by year, within a year in the order of the file."""
+    """Returns the ImageNet networks of docs/networks.md by year, within a year in the order of the file."""
     chosen = [n for n in networks if n.get("readme") and n["image_size"] >= 224]
     return sorted(chosen, key=year)
 
