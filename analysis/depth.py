@@ -9,7 +9,7 @@ from typing import NamedTuple
 from analysis import markdown
 from analysis.intervals import Interval, interval, spread
 
-MARGIN = 1.0  # points of error; residual networks may lose so much by depth and count as not worse
+MARGIN = 1.0  # points of error; residual networks may lose this by depth and count as not worse
 
 # Published errors in percent, arXiv:1512.03385: (depth, residual) -> top-1.
 CIFAR10 = {

@@ -66,7 +66,7 @@ class Chain(nn.Module):
 
 
 def cost(side: int, channels: int, *parts: Callable) -> Count:
-    """Counts modules on a map of side x side with so many channels."""
+    """Counts modules on a map of side x side with `channels` channels."""
     return analysis.count(Chain(parts), (side, side, channels))
 
 
@@ -341,7 +341,7 @@ def _without_pooling(members: list[Layer]) -> int:
 
 
 def _until(count: Count, kind: str, number: int) -> list[Layer]:
-    """Returns the layers up to the so many-th of a kind."""
+    """Returns the layers up to the `number`-th of a kind."""
     found = []
     for layer in count.layers:
         found.append(layer)

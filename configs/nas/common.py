@@ -103,7 +103,7 @@ def get_config() -> ConfigDict:
     nas.sharing.final = 20  # genotypes drawn at the end; the best of them is trained alone
     nas.sharing.ranked = 40  # children trained alone, to compare the rankings
 
-    # What is trained at the end, by train.py: networks of about so many parameters.
+    # What is trained at the end, by train.py: networks of about `final.parameters` parameters.
     nas.final = ConfigDict()
     nas.final.parameters = 0  # 0: as many as config.model gives
     nas.final.seeds = 3  # trainings of each network

@@ -52,7 +52,7 @@ def disturb(workdir: pathlib.Path, seconds: float, kills: int, rng: random.Rando
     Args:
       workdir: of the run.
       seconds: within which the kills come.
-      kills: at most so many.
+      kills: the most there are.
       rng: of the moments.
     """
     for _ in range(kills):
