@@ -7,7 +7,7 @@ over differences within a seed.
 from typing import NamedTuple
 
 from analysis import markdown
-from analysis.intervals import Interval, interval, spread
+from analysis.intervals import CONFIDENCE, Interval, holm, interval, spread
 from configs.ablations import ABLATIONS
 
 SEEN, OPPOSITE, OPEN = "**seen**", "**the opposite is seen**", "not told apart"
@@ -152,6 +152,21 @@ def claims(name: str, runs: list[Run]) -> str:
     return markdown.table(rows, left=1)
 
 
+def together(found: dict[str, list[Run]]) -> str:
+    """Returns a row a claim of all ablations: whether it stands among all that were looked at, by Holm's method."""
+    gains = {
+        f"{name}: {better} better than {worse}": gain(runs, better, worse)
+        for name, runs in found.items()
+        for better, worse in QUESTIONS[name].claims
+    }
+    gains = {claim: one for claim, one in gains.items() if one and one.n > 1}
+    rows = [["claim", "gain, points", "p by Holm's method", "stands"]]
+    for (claim, one), p in zip(gains.items(), holm(list(gains.values())), strict=True):
+        stands = "**yes**" if p < 1 - CONFIDENCE else "no"
+        rows.append([claim, f"{one.mean:+.2f}", f"{p:.2g}", stands])
+    return markdown.table(rows, left=1)
+
+
 def section(name: str, runs: list[Run], header: dict, missing: list[str]) -> str:
     """Returns the report on one ablation, in Markdown.
 
@@ -197,12 +212,15 @@ def report(found: dict[str, tuple[list[Run], dict, list[str]]], command: str) ->
     how = (
         f"Mean ± standard deviation over n seeds. A gain is the mean difference between networks of one seed; "
         f"{SEEN} where its interval is above 0, {OPPOSITE} where it is below, else {OPEN}: then the budget or the "
-        "number of seeds is too small to see it. All variants of an ablation have one recipe, and it is not the "
+        "number of seeds is too small to see it. Each interval is for one claim by itself; the last table judges all of "
+        "them together. All variants of an ablation have one recipe, and it is not the "
         f"papers'. `{command}`"
     )
     sections = [section(name, *arguments) for name, arguments in found.items()]
     picture = "![test error of each variant](ablations.png)"
-    return "\n\n".join(["# Ablations", picture, how, *sections]) + "\n"
+    all_claims = together({name: runs for name, (runs, *_) in found.items()})
+    end = ["## All claims together", all_claims]
+    return "\n\n".join(["# Ablations", picture, how, *sections, *end]) + "\n"
 
 
 def figures(found: dict[str, tuple[list[Run], dict, list[str]]]) -> dict:

@@ -137,7 +137,7 @@ class View(NamedTuple):
     step: Pair  # between two neighbours
 
     def through(self, window: Pair, stride: Pair = (1, 1)) -> "View":
-        """Returns the view after windows of so many neighbours."""
+        """Returns the view after windows of `window` neighbours."""
         return View(
             tuple(s + (w - 1) * d for s, w, d in zip(self.size, window, self.step, strict=True)),
             tuple(d * s for d, s in zip(self.step, stride, strict=True)),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from analysis import markdown
 from analysis.intervals import Interval, interval, spread
 
-MARGIN = 1.0  # points of error; residual networks may lose so much by depth and count as not worse
+MARGIN = 1.0  # points of error; residual networks may lose this by depth and count as not worse
 
 # Published errors in percent, arXiv:1512.03385: (depth, residual) -> top-1.
 CIFAR10 = {
@@ -17,14 +17,14 @@ CIFAR10 = {
     (32, True): 7.51,
     (44, True): 7.17,
     (56, True): 6.97,
-    (110, True): 6.43,
+    (110, True): 6.61,  # mean of five; table 6 prints the best, 6.43
 }
 IMAGENET = {(18, False): 27.94, (34, False): 28.54, (18, True): 27.88, (34, True): 25.03}
 PUBLISHED = {
     "cifar10": (
         CIFAR10,
-        "test error after 64,000 steps of 128 images of 32 x 32, table 6; of plain networks it prints "
-        "curves alone",
+        "test error after 64,000 steps of 128 images of 32 x 32, table 6: one run each, but of 110 layers "
+        "the mean of five (6.61 ± 0.16; the best has 6.43); of plain networks it prints curves alone",
     ),
     "imagenet": (IMAGENET, "validation error with ten crops, table 2"),
 }
@@ -70,7 +70,13 @@ class Claim(NamedTuple):
     text: str
     found: Interval  # points of training error
     needed: str
-    holds: bool
+    holds: bool | None  # None: one seed has no interval, and says nothing
+
+    @property
+    def verdict(self) -> str:
+        if self.holds is None:
+            return "open: one seed"
+        return "**holds**" if self.holds else "**does not hold**"
 
     def figures(self) -> dict:
         """Returns what is to be written down of it."""
@@ -125,29 +131,25 @@ def claims(runs: list[Run]) -> list[Claim]:
             f"Plain networks train worse with {deep} layers than with {shallow}",
             plain,
             "above 0",
-            _lowest(plain) > 0,
+            _if_seeds(plain, plain.low > 0),
         ),
         Claim(
             f"Residual networks do not train worse with {deep} layers than with {shallow}",
             residual,
             f"below {MARGIN:g}",
-            _highest(residual) < MARGIN,
+            _if_seeds(residual, residual.high < MARGIN),
         ),
         Claim(
             "Plain networks lose more by depth than residual ones",
             difference,
             "above 0",
-            _lowest(difference) > 0,
+            _if_seeds(difference, difference.low > 0),
         ),
     ]
 
 
-def _lowest(found: Interval) -> float:
-    return found.mean if found.n < 2 else found.low
-
-
-def _highest(found: Interval) -> float:
-    return found.mean if found.n < 2 else found.high
+def _if_seeds(found: Interval, holds: bool) -> bool | None:
+    return holds if found.n > 1 else None
 
 
 def check_control(runs: list[Run]) -> None:
@@ -211,8 +213,7 @@ def claimed(claims: list[Claim]) -> str:
     """Returns the claims with what was found, as a table in Markdown."""
     rows = [["claim, by training error", "found, points", "needed", "verdict"]]
     for claim in claims:
-        holds = "**holds**" if claim.holds else "**does not hold**"
-        rows.append([claim.text, str(claim.found), claim.needed, holds])
+        rows.append([claim.text, str(claim.found), claim.needed, claim.verdict])
     return markdown.table(rows, left=4)
 
 

@@ -66,7 +66,7 @@ class Chain(nn.Module):
 
 
 def cost(side: int, channels: int, *parts: Callable) -> Count:
-    """Counts modules on a map of side x side with so many channels."""
+    """Counts modules on a map of side x side with `channels` channels."""
     return analysis.count(Chain(parts), (side, side, channels))
 
 
@@ -111,11 +111,11 @@ scripts/lecture.py` writes this page and its pictures, a test compares it with t
 [`scripts/summarize.py`](../scripts/summarize.py) asks the same of any network. Does a part earn its cost? That is
 trained in [ablations.md](ablations.md) and [depth.md](depth.md).
 
-Three slips of the slides came to light, each marked in bold where it stands:
+Two slips of the slides came to light, and one doubt; each is marked in bold where it stands:
 
 | slide | says | counted | why |
 | --- | ---: | ---: | --- |
-| AlexNet, conv4, multiply-adds | 145 M | {conv4 / 1e6:.1f} M | an error, if the slide is remembered well: 13 x 13 x 256 outputs of 384 x 3 x 3 each |
+| AlexNet, conv4, multiply-adds | 145 M | {conv4 / 1e6:.1f} M | a doubt: an error only if the slide is remembered well: 13 x 13 x 256 outputs of 384 x 3 x 3 each |
 | GoogLeNet's stem, multiply-adds | 418 M | {work / 1e6:.1f} M, with poolings {(work + _pooling(stem)) / 1e6:.1f} M | 481 with two digits swapped, as it seems |
 | VGG-16, memory and multiply-adds | 48.6 MB, 13.6 G | {total(vgg.products, "memory") / MB:.1f} MB, {vgg.multiply_adds / 1e9:.1f} G | its third stage has three convolutions, not two; the comparison of stems has the same slip |
 
@@ -139,7 +139,7 @@ def alexnet_table() -> str:
         for i, (theirs, value) in enumerate(zip(slide, ours, strict=True)):
             as_slide = layer.multiply_adds / 1e3 if dense and i == 1 else value  # without biases
             differs = abs(theirs - as_slide) > 0.5
-            notes += [f"**slip: {theirs:,} for {value:,.0f}**"] if differs else []
+            notes += [f"**differs: {theirs:,} for {value:,.0f}**"] if differs else []
             cells += [f"**{theirs:,}**" if differs else f"{theirs:,}", f"{value:,.1f}"]
         window = ""
         if layer.kernel:
@@ -341,7 +341,7 @@ def _without_pooling(members: list[Layer]) -> int:
 
 
 def _until(count: Count, kind: str, number: int) -> list[Layer]:
-    """Returns the layers up to the so many-th of a kind."""
+    """Returns the layers up to the `number`-th of a kind."""
     found = []
     for layer in count.layers:
         found.append(layer)
@@ -550,7 +550,7 @@ def check(networks: list[dict]) -> None:
         missing = sorted(wanted - network.keys())
         if network.get("readme") and missing:
             raise ValueError(
-                f"tests/counts.json: {network['name']} is a row of README.md and docs/lecture.md, but has no "
+                f"tests/counts.json: {network['name']} is a row of docs/networks.md and docs/lecture.md, but has no "
                 f"{', '.join(missing)}: scripts/summarize.py counts a network"
             )
 
@@ -568,7 +568,7 @@ def drawn(networks: list[dict]) -> list[dict]:
 
 
 def by_year(networks: list[dict]) -> list[dict]:
-    """Returns the README's ImageNet networks by year, within a year in the order of the file."""
+    """Returns the ImageNet networks of docs/networks.md by year, within a year in the order of the file."""
     chosen = [n for n in networks if n.get("readme") and n["image_size"] >= 224]
     return sorted(chosen, key=year)
 

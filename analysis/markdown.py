@@ -6,7 +6,7 @@ def table(rows, left: int = 1) -> str:
 
     Args:
       rows: of as many cells each.
-      left: so many columns are aligned to the left, the others to the right.
+      left: number of columns that are aligned to the left, the others to the right.
     """
     heads, *body = rows
     rule = [*["---"] * left, *["---:"] * (len(heads) - left)]

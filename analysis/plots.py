@@ -98,7 +98,7 @@ def means(groups: dict[str, list[list[tuple[int, float]]]], metric: str) -> byte
         every = max(map(len, values.values()), default=0)  # steps that all of its runs have
         mean = [(s, sum(v) / len(v)) for s, v in sorted(values.items()) if len(v) == every]
         axes.plot(*zip(*mean, strict=True), color=color, linewidth=2, label=label)
-    axes.set(xlabel="step", ylabel=metric)
+    axes.set(xlabel="step", ylabel=named(metric))
     if len(groups) <= 20:
         figure.legend(loc="outside right upper", frameon=False, fontsize="small")
     clean(axes)
@@ -131,7 +131,7 @@ def against(
         varied = [f for f in points[0].fields if f != field] if by is None else by
         lines, style = {}, "o-"
         for point in sorted(points, key=lambda p: [_order(p.fields[name]) for name in varied]):
-            label = ", ".join(f"{name} {text(point.fields[name])}" for name in varied)
+            label = ", ".join(f"{named(name)} {text(point.fields[name])}" for name in varied)
             lines.setdefault(label, []).append(point)
         if len(lines) > 1 and 2 * len(lines) > len(points):  # random draws: nothing to join
             lines, style = {"": points}, "o"
@@ -144,11 +144,11 @@ def against(
             )
         if _wide([point.fields[field] for point in points]):
             axes.set_xscale("log")
-        axes.set(xlabel=field)
+        axes.set(xlabel=named(field))
         if len(lines) > 1:
             axes.legend(frameon=False, fontsize="small")
         clean(axes)
-    panels[0][0].set_ylabel(metric)
+    panels[0][0].set_ylabel(named(metric))
     return png(figure)
 
 
@@ -184,9 +184,9 @@ def pairs(points: list[Point], fields: list[str], metric: str) -> bytes:
         for field, scale in ((one, axes.set_xscale), (two, axes.set_yscale)):
             if _wide([point.fields[field] for point in points]):
                 scale("log")
-        axes.set(xlabel=one, ylabel=two)
+        axes.set(xlabel=named(one), ylabel=named(two))
         clean(axes)
-    figure.colorbar(drawn, ax=panels[0].tolist(), label=metric)
+    figure.colorbar(drawn, ax=panels[0].tolist(), label=named(metric))
     return png(figure)
 
 
@@ -499,6 +499,22 @@ def towers(parts: list) -> bytes:
     axes.set(xlim=(-1.6, 1.65 * len(parts) - 0.3), ylim=(-0.35, 2.5))
     axes.axis("off")
     return png(figure)
+
+
+NAMES = {
+    "top1": "top-1 accuracy",
+    "top5": "top-5 accuracy",
+    "multiply_adds": "multiply-adds an image",
+    "eval": "evaluation",
+    "eval_train": "training images",
+    "train": "training",
+}
+
+
+def named(field: str) -> str:
+    """Returns a field of a config, or a metric, as an axis says it: "eval/top1" is "evaluation, top-1 accuracy"."""
+    parts = field.rpartition(".")[2].split("/")
+    return ", ".join(NAMES.get(part, part.replace("_", " ")) for part in parts)
 
 
 def text(value) -> str:

@@ -40,7 +40,7 @@ def look_inside(config, workdir: str, training: Images, test: Images) -> dict:
       test: images to judge it without a block.
 
     Returns:
-      "gradients": {"at the start": norms, ...}, "responses", "branches", "images", "top1" of so many test
+      "gradients": {"at the start": norms, ...}, "responses", "branches", "images", "top1" of that number of test
       images, "without": top-1 without each block.
     """
     model = models.create(**(config.model.to_dict() | {"scan": False}))

@@ -30,7 +30,7 @@ def rows(count: Count, depth: int = 0) -> list[Row]:
 
     Args:
       count: of `analysis.count`.
-      depth: blocks inside so many blocks have one row alone; 0: all layers are shown.
+      depth: blocks inside this number of blocks have one row alone; 0: all layers are shown.
     """
     return _rows(count.layers, count.blocks, "", 0, depth)
 

@@ -44,7 +44,7 @@ class Worker:
         return found
 
     def round(self, seconds: float) -> dict:
-        """Returns "steps" and "step_seconds" of a round of about so many seconds."""
+        """Returns "steps" and "step_seconds" of a round of about `seconds` seconds."""
         with contextlib.suppress(BrokenPipeError):  # then there is no answer, either
             print(seconds, file=self.process.stdin, flush=True)
         return self.answer()

@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.eval_train = False  # evaluate on the training images, too, without augmentation
     config.checkpoint_epochs = 1.0
     config.checkpoint_steps = 0
-    config.keep_checkpoints = 2  # the latest so many, and the best by top-1
+    config.keep_checkpoints = 2  # this number of the latest, and the best by top-1
     config.label_smoothing = 0.0
     config.aux_weight = 0.3  # of each auxiliary head's loss, where the network has such heads
 

@@ -1,6 +1,9 @@
-"""ResNet-50 v1.5 on ImageNet with the 90-epoch recipe of NVIDIA's examples.
+"""ResNet-50 v1.5 on ImageNet after the 90-epoch recipe of NVIDIA's examples.
 
-Paper: https://arxiv.org/abs/1512.03385. Recipe: NVIDIA DeepLearningExamples, ConvNets, ResNet-50 v1.5.
+Paper: https://arxiv.org/abs/1512.03385. Recipe: NVIDIA DeepLearningExamples, ConvNets, ResNet-50 v1.5, from its
+configs.yml; without the mixup that its 250 epochs have. Two things differ: theirs starts the convolutions with He's
+fan-in, ours with fan-out, as torchvision does; theirs has batches of 2,048 or more, ours of 256 with the learning
+rate scaled in proportion (--config.batch_size=2048 is theirs).
 
   python scripts/prepare_data.py imagenet2012 --manual_dir=DIR-WITH-THE-TWO-TARS   # once
   python train.py --config=configs/resnet50.py --workdir=runs/resnet50
@@ -26,7 +29,7 @@ def get_config():
     config.optimizer.learning_rate = 0.256  # per 256 images
     config.optimizer.momentum = 0.875
     config.optimizer.schedule = "cosine"
-    config.optimizer.warmup_epochs = 5.0
+    config.optimizer.warmup_epochs = 8.0
     config.optimizer.weight_decay = 1 / 32768
     config.optimizer.decay = "kernels"  # not BatchNorm
 

@@ -1,13 +1,13 @@
 """From an encoded file to the pixels that a network sees, on the host, uint8.
 
 Training decodes fast (libjpeg-turbo's fast DCT and upsampling) and resizes with OpenCV; evaluation
-decodes exactly and resizes with Pillow, as the people did whose weights are published. Both
-release the GIL, so reading threads run side by side.
+decodes exactly and resizes with Pillow, as torchvision and timm did for their weights; Caffe and
+TensorFlow, from which other published weights come, resize in ways of their own. Both release the GIL, so reading threads run side by side.
 
 Files come from anywhere. Only FORMATS are read, whatever a file's name says, and an image of more than
-MAX_PIXELS is refused before any pixel is decoded. An image of just so many takes 0.2 GB as a JPEG, 0.5 as
+MAX_PIXELS is refused before any pixel is decoded. An image of just as many takes 0.2 GB as a JPEG, 0.5 as
 a PNG or TIFF, 0.6 as an AVIF, 0.8 as a progressive JPEG of four colours and, the most, 1.1 GB as a WebP;
-a photograph of 12 million pixels takes 0.04 to 0.1 GB. So much is taken by each reading thread.
+a photograph of 12 million pixels takes 0.04 to 0.1 GB. Each reading thread takes as much.
 """
 
 import io
@@ -239,7 +239,7 @@ def turn(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """Returns [height, width, 1 or 3] with so many `channels`: grey as Pillow's mode L, or RGB."""
+    """Returns [height, width, `channels`], which are 1 or 3: grey as Pillow's mode L, or RGB."""
     height, width, now = image.shape
     if now == channels:
         return image

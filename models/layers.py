@@ -35,7 +35,7 @@ def conv(
       kernel: side of the kernel, or (height, width).
       stride: of both sides, or (vertical, horizontal).
       padding: zeros on each side; None: half of what the kernel covers; or "SAME" or "VALID", TensorFlow's.
-      groups: the input and output channels are split into so many groups (AlexNet, section 3.5).
+      groups: number of them into which the input and output channels are split (AlexNet, section 3.5).
       dilation: distance of the pixels that neighbouring weights see.
       use_bias: whether each output channel has a bias.
       kernel_init: initialiser of the kernel.

@@ -10,8 +10,8 @@ blocks removed). The same command goes on where it was stopped; trained networks
   --preset=paper    CIFAR-10, 20 to 110 layers, 5 seeds, 64,000 steps; with --data=tfds:imagenet2012
                     18 and 34 layers on ImageNet, 3 seeds, 90 epochs
 
-Exit status: 0 where all claims hold, 1 where one does not (or the command has a mistake), 2 where runs are
-missing. On a cluster, launch with scripts/sweep.py and configs/depth.py, and report with --report.
+Exit status: 0 where all claims hold, 3 where one does not, or is open since there is one seed, 2 where runs
+are missing, 1 where the command has a mistake. On a cluster, launch with scripts/sweep.py and configs/depth.py, and report with --report.
 
 Examples:
   python scripts/depth_experiment.py --preset=quick
@@ -61,7 +61,7 @@ PARALLEL = flags.DEFINE_integer(
 REPORT = flags.DEFINE_bool("report", False, "Train nothing, report on what is in --workdir.")
 flags.declare_key_flag("workdir")
 
-HOLD, REFUTED, MISSING = 0, 1, 2  # exit statuses
+HOLD, MISSING, NOT_ALL_HOLD = 0, 2, 3  # exit statuses; 1 is a mistake
 
 
 def main() -> None:
@@ -202,7 +202,7 @@ def report(folder: str) -> int:
     print(f"report: {into / 'report.md'}")
     if missing:
         return MISSING
-    return HOLD if all(claim.holds for claim in claims) else REFUTED
+    return HOLD if all(claim.holds for claim in claims) else NOT_ALL_HOLD
 
 
 def as_run(standing: watch.Standing) -> verdict.Run:

@@ -1,10 +1,10 @@
-"""Prints the README's table of networks, as Markdown, from tests/counts.json.
+"""Prints the table of docs/networks.md, as Markdown, from tests/counts.json.
 
 The tests compare parameters and multiply-adds of that file with the networks themselves, and the
-README with this table.
+page with this table.
 
 Examples:
-  python scripts/networks.py --write   # replaces the table in README.md
+  python scripts/networks.py --write   # replaces the table in docs/networks.md
   python scripts/networks.py --all     # every network of the file
 """
 
@@ -23,8 +23,10 @@ from absl import flags
 
 from training import command
 
-ALL = flags.DEFINE_bool("all", False, "Every network, not only those of the README.")
-WRITE = flags.DEFINE_bool("write", False, "Replace the table in README.md instead of printing it.")
+ALL = flags.DEFINE_bool("all", False, "Every network, not only those of docs/networks.md.")
+WRITE = flags.DEFINE_bool(
+    "write", False, "Replace the table in docs/networks.md instead of printing it."
+)
 
 BEGIN = "<!-- written by scripts/networks.py -->\n"
 END = "<!-- end of what scripts/networks.py writes -->\n"
@@ -40,15 +42,15 @@ def main() -> None:
         print(table([n for n in networks if ALL.value or n.get("readme")]), end="")
         return
     if ALL.value:
-        raise ValueError("--write is for the README's table: leave out --all")
-    readme = command.PROJECT / "README.md"
-    text = readme.read_text("utf-8")
+        raise ValueError("--write is for the table of docs/networks.md: leave out --all")
+    page = command.PROJECT / "docs" / "networks.md"
+    text = page.read_text("utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"README.md needs these lines once each, around the table: {BEGIN}{END}")
+        raise ValueError(f"{page} needs these lines once each, around the table: {BEGIN}{END}")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     table_ = table([n for n in networks if n.get("readme")])
-    readme.write_text(before + BEGIN + "\n" + table_ + "\n" + END + after, "utf-8")
-    print(f"wrote {readme}")
+    page.write_text(before + BEGIN + "\n" + table_ + "\n" + END + after, "utf-8")
+    print(f"wrote {page}")
 
 
 def table(networks: list[dict]) -> str:

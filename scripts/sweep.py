@@ -50,7 +50,7 @@ SPEED = flags.DEFINE_string(
 )
 PRICE = flags.DEFINE_float("price", 0.0, "Of a device hour.", lower_bound=0.0, upper_bound=1e6)
 IMAGES = flags.DEFINE_integer(
-    "images", 0, "An epoch has so many, where the data are elsewhere.", lower_bound=0
+    "images", 0, "Number in an epoch, where the data are elsewhere.", lower_bound=0
 )
 OPTIMIZE = flags.DEFINE_string("optimize", None, "Search the space for this metric with Optuna.")
 TRIALS = flags.DEFINE_integer("trials", 20, "Of the search, over all launchers.", lower_bound=1)

@@ -47,7 +47,7 @@ class Compiled:
     """Trains cells in processes that each compile one network for all of them."""
 
     def __init__(self, config: ConfigDict, parallel: int):
-        """Starts so many processes, each with its share of the machine; `check_compiled` comes first.
+        """Starts `parallel` processes, each with its share of the machine; `check_compiled` comes first.
 
         Args:
           config: of a search; `config_of_child` makes that of its children.

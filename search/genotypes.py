@@ -327,7 +327,7 @@ def _draw_layers(layers) -> Figure:
 
 
 def _canvas(width: float, height: float):
-    """Returns a figure of so many inches, and axes in which an inch is 1."""
+    """Returns a figure of width x height inches, and axes in which an inch is 1."""
     figure = Figure(figsize=(width, height), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     axes.axis("off")

@@ -181,7 +181,7 @@ class Search:
     def run(
         self, asks: int, batch: int, children: Children, objective, say=lambda search, rewards: None
     ):
-        """Asks for so many genotypes, a batch at a time, and says after each what it was worth.
+        """Asks for `asks` genotypes, `batch` at a time, and says after each what it was worth.
 
         A batch counts when its rewards are told and the state is saved; else it is asked again, the same, and
         its children are known already.

@@ -26,7 +26,7 @@ class Random:
         self.state = {"told": 0}
 
     def ask(self, count: int) -> list[Tokens]:
-        """Returns so many genotypes to try."""
+        """Returns `count` genotypes to try."""
         rng = np.random.default_rng([self._seed, self.state["told"]])
         return [self._space.draw(rng) for _ in range(count)]
 
@@ -53,7 +53,7 @@ class Evolution:
         }
 
     def ask(self, count: int) -> list[Tokens]:
-        """Returns so many genotypes to try."""
+        """Returns `count` genotypes to try."""
         rng = np.random.default_rng([self._seed, self.state["told"], 1])  # not random search's
         tokens, rewards = self.state["tokens"], self.state["rewards"]
         if len(rewards) < self._population:
@@ -164,7 +164,7 @@ class Controller:
         self.state = {"told": 0, "params": params, "opt_state": opt_state, "baseline": np.nan}
 
     def ask(self, count: int) -> list[Tokens]:
-        """Returns so many genotypes to try."""
+        """Returns `count` genotypes to try."""
         key = jax.random.fold_in(jax.random.key(self._seed), self.state["told"])
         tokens = np.asarray(self._draw(self.state["params"], key, count))
         return [tuple(map(int, one)) for one in tokens]

@@ -12,7 +12,7 @@ def rewards(asked: dict[str, dict[int, list[dict]]], titles: dict[str, str], win
     Args:
       asked: method -> seed -> lines with "reward".
       titles: method -> its name in the legend.
-      window: so many asks are averaged.
+      window: number of asks that are averaged.
 
     Returns:
       The picture, as a PNG.

@@ -63,7 +63,7 @@ class Found(NamedTuple):
         }
 
     def chosen(self, count: int) -> dict[str, list]:
-        """Returns method -> the genotypes of its best so many searches."""
+        """Returns method -> the genotypes of its `count` best searches."""
         return {
             method: [top["genotype"] for top in tops[:count]] for method, tops in self.tops.items()
         }

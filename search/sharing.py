@@ -67,7 +67,7 @@ class Sharing:
         loop.rewrite(folder / "rounds.jsonl", self.rounds)
 
     def run(self, rounds: int, steps: int, clip_norm: float, batches: int, batch: int):
-        """Goes through so many rounds.
+        """Goes through `rounds` rounds.
 
         Args:
           rounds: in all, with those of before.
@@ -103,7 +103,7 @@ class Sharing:
             files.write_bytes(self._folder / "state.msgpack", content)
 
     def best(self, count: int) -> dict:
-        """Returns the best of so many genotypes that the controller draws: "genotype" and "reward"."""
+        """Returns the best of `count` genotypes that the controller draws: "genotype" and "reward"."""
         genotypes = [self._space.decode(one) for one in self._method.ask(count)]
         genotypes = list({loop.as_text(one): one for one in genotypes}.values())
         rewards = self.rank(genotypes)

@@ -27,7 +27,7 @@ def launch(
     ended: Callable[[str, int], None],
     watch: Callable[[list[str]], list[str]] = lambda running: [],
 ) -> bool:
-    """Runs `names`, so many at a time; returns whether all were run.
+    """Runs `names`, `parallel` at a time; returns whether all were run.
 
     Ctrl-C and SIGTERM reach the runs as SIGTERM: they save and stop, and the same launch goes on later.
     Runs that a launcher left on this machine when it was killed count among those at a time.
@@ -35,7 +35,7 @@ def launch(
     Args:
       folder: of the sweep.
       names: of the runs; each is asked for when there is room for it.
-      parallel: so many at a time.
+      parallel: the most at a time.
       ended: is told the name and exit status of each run that ends.
       watch: is told, twice a second, which runs are running; returns those to stop.
 
@@ -95,7 +95,7 @@ def follow(
     Args:
       folder: of the sweep.
       names: of the runs.
-      parallel: so many at a time.
+      parallel: the most at a time.
       metric: to show of each run.
       pace: a `watch.Pace` of all of them, where they are known.
       searched: a `search.Search` that names them.

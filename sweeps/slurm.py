@@ -56,7 +56,7 @@ def launch(folder: str, names: list[str], parallel: int, settings: dict) -> list
     Args:
       folder: of the sweep, on a disk that all nodes see.
       names: of the runs.
-      parallel: so many at a time; 0: as many as there is room for.
+      parallel: the most at a time; 0: as many as there is room for.
       settings: of each job, in submitit's names, for example {"nodes": 2, "slurm_partition": "gpu"}.
         A job lasts an hour, after which its run is saved and queued again, unless "timeout_min" is another.
 

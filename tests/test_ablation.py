@@ -1,16 +1,18 @@
 """The ablations differ in what they say they do, and their report says what the runs show."""
 
 import json
+import math
 import subprocess
 
 import jax
 import jax.numpy as jnp
 import pytest
 from conftest import command
+from scipy import stats
 
 import data
 import models
-from analysis import ablation
+from analysis import ablation, intervals
 from configs import ablations
 from sweeps import expand
 from sweeps import folder as sweep_folder
@@ -57,6 +59,27 @@ def test_a_gain_is_paired_by_seed():
     assert ablation.gain(runs, "g = 8, shuffle", "g = 8, no shuffle") is None
     one = ablation.gain(runs[:1] + runs[3:4], "g = 3, shuffle", "g = 3, no shuffle")
     assert ablation.verdict(one) == ablation.OPEN  # one seed says nothing
+
+
+def test_all_claims_are_judged_together_by_holms_method():
+    """The adjusted values of statsmodels.stats.multitest.multipletests(p, method="holm")."""
+    values = [[1.0, 2.0, 3.0], [5.0, 5.1, 4.9], [0.1, -0.1, 0.3]]
+    found = [intervals.interval(one) for one in values]
+    p = [stats.ttest_1samp(one, 0).pvalue for one in values]
+    assert p[1] < p[0] < p[2]
+    expected = [2 * p[0], 3 * p[1], p[2]]
+    assert intervals.holm(found) == pytest.approx(expected)
+    one_seed = intervals.interval([1.0])
+    with_one = intervals.holm([one_seed, *found])
+    assert math.isnan(with_one[0]) and with_one[1:] == pytest.approx(expected)
+    assert intervals.holm([found[2], found[2]]) == pytest.approx([2 * p[2]] * 2)
+
+    runs = [run("BatchNorm", s, 20.0 + s / 9) for s in range(3)]
+    runs += [run("neither", s, 37.0 + s / 10) for s in range(3)]
+    runs += [run("auxiliary heads (the paper's)", s, 36.5 + s / 3) for s in range(3)]
+    text = ablation.together({"googlenet": runs})
+    assert "| googlenet: BatchNorm better than neither | +16.99 | " in text and "**yes**" in text
+    assert text.count("| no |") == 1
 
 
 @pytest.fixture

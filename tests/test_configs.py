@@ -207,7 +207,8 @@ def test_resnet50_follows_the_recipe_of_nvidia():
 
     config = resnet50.get_config()
     tx, schedule = optimizer.make(config.optimizer, 1024, 9000, 100.0)
-    assert schedule(500) == pytest.approx(4 * 0.256)  # after five epochs of warm-up
+    assert schedule(800) == pytest.approx(4 * 0.256)  # after eight epochs of warm-up
+    assert schedule(500) == pytest.approx(5 / 8 * 4 * 0.256)
     params = {"Conv_0": {"kernel": jnp.ones(1)}, "BatchNorm_0": {"scale": jnp.ones(1)}}
     assert optimizer.kernels(params) == {
         "Conv_0": {"kernel": True},

@@ -1,4 +1,4 @@
-"""docs/lecture.md says what the networks say, and the slides' slips are the known three."""
+"""docs/lecture.md says what the networks say, and the slides slip where the facts say."""
 
 import functools
 import json

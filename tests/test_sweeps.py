@@ -19,6 +19,7 @@ from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
+from analysis import plots
 from configs import depth, digits, mobilenet, resnet50, spaces
 from sweeps import estimate, expand, local, results, search, sky, slurm, watch, worker
 from sweeps import folder as sweep_folder
@@ -683,3 +684,18 @@ def test_the_nodes_of_a_skypilot_job_find_each_other():
     ]
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [out.strip() for out, _ in outputs] == ["0 of 2", "1 of 2"], outputs
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("model.width_multiplier", "width multiplier"),
+        ("optimizer.learning_rate", "learning rate"),
+        ("multiply_adds", "multiply-adds an image"),
+        ("eval/top1", "evaluation, top-1 accuracy"),
+        ("train/loss", "training, loss"),
+        ("seed", "seed"),
+    ],
+)
+def test_an_axis_says_a_field_in_words(field, said):
+    assert plots.named(field) == said

@@ -23,7 +23,7 @@ def lines(workdir, name="train/loss"):
 
 
 def run(config, devices, batches):
-    """Runs a few training steps on the first so many devices; returns losses and the state."""
+    """Runs a few training steps on the first `devices` devices; returns losses and the state."""
     mesh = sharding.make_mesh(jax.devices()[:devices])
     _, train_state, step, _ = train.build(config, mesh, 100, 10.0)
     key = steps.make_key(config.seed, mesh)

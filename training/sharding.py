@@ -161,7 +161,7 @@ def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
 
 
 def check_batch_size(batch_size: int, devices: int) -> None:
-    """Raises ValueError where so many devices cannot share a batch evenly."""
+    """Raises ValueError where that number of devices cannot share a batch evenly."""
     if batch_size % devices:
         down, up = batch_size // devices * devices, -(-batch_size // devices) * devices
         choices = " or ".join(str(size) for size in (down, up) if size)

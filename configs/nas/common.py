@@ -98,12 +98,12 @@ def get_config() -> ConfigDict:
     nas.sharing.method = "reinforce"  # the controller, with its fields
     nas.sharing.rounds = 20  # of training the weights, then the controller
     nas.sharing.steps = 100  # of the weights in a round
-    nas.sharing.clip_norm = 5.0  # of their gradients, as in ENAS's code; 0: no clipping
+    nas.sharing.clip_norm = 5.0  # of all their gradients together; ours. 0: no clipping
     nas.sharing.batches = 10  # of the controller in a round, of nas.batch genotypes each
     nas.sharing.final = 20  # genotypes drawn at the end; the best of them is trained alone
     nas.sharing.ranked = 40  # children trained alone, to compare the rankings
 
-    # What is trained at the end, by train.py: networks of about so many parameters.
+    # What is trained at the end, by train.py: networks of about `final.parameters` parameters.
     nas.final = ConfigDict()
     nas.final.parameters = 0  # 0: as many as config.model gives
     nas.final.seeds = 3  # trainings of each network

@@ -89,7 +89,7 @@ def disturb(arguments, workdir: pathlib.Path, seconds: float, kills: int, rng: r
       arguments: of `command`.
       workdir: of what is killed.
       seconds: within which the kills come.
-      kills: at most so many.
+      kills: the most there are.
       rng: of the moments.
     """
     for _ in range(kills):

@@ -23,7 +23,7 @@ import zipfile
 import zlib
 
 SECONDS = 3  # of computing, to read one
-MEGABYTES, TIMES = 100, 10  # of memory to read one: these and its size so many times
+MEGABYTES, TIMES = 100, 10  # of memory to read one: MEGABYTES and TIMES its size
 VALUES = [0, 1, 2, 3, 4, 5]  # of the right tensor, beside what is hostile
 
 

@@ -1,0 +1,34 @@
+"""What the pages link is there, and the README stays a first screen."""
+
+import re
+
+import pytest
+from conftest import PROJECT
+
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted(PROJECT.glob("docs/*.md"))]
+
+
+def anchors(page):
+    heads = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_is_there(page):
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text("utf-8")):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_is_short_and_links_each_page():
+    text = (PROJECT / "README.md").read_text("utf-8")
+    assert text.count("\n") <= 150
+    assert [page.name for page in PAGES[2:] if f"(docs/{page.name}" not in text] == []
+
+
+def test_the_files_that_the_table_of_differences_names_are_there():
+    text = (PROJECT / "docs" / "differences.md").read_text("utf-8")
+    named = re.findall(r"`((?:models|configs|training)/[\w/.]*|train\.py)`", text)
+    assert len(named) > 30 and all((PROJECT / name).exists() for name in named)
