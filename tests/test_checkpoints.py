@@ -237,3 +237,19 @@ def test_what_is_saved_would_survive_a_power_loss_before_older_checkpoints_go(
     monkeypatch.setattr(checkpoints.Checkpoints, "_prune", prune)
     save(tmp_path, {1: 0.5})
     assert pruned == [[]]
+
+
+def test_an_error_of_a_save_in_the_background_is_raised_and_not_logged(
+    tmp_path, monkeypatch, caplog
+):
+    def full(folder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "_files", full)
+    saved = checkpoints.Checkpoints(tmp_path)
+    saved.save(1, some_state(1), None)
+    with pytest.raises(OSError, match="No space left on device"):
+        saved.wait()
+    saved.close()
+    assert not caplog.records
+    assert saved.steps() == []

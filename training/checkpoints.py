@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import logging
 import math
 import os
 import re
@@ -23,6 +24,9 @@ from training.state import TrainState
 
 DIGESTS = "digests.json"
 PIECE = 2**23  # bytes of a file that have a CRC-32 of their own
+
+# What Orbax logs of a save in the background, with a traceback, it also raises.
+logging.getLogger("absl").addFilter(lambda record: record.module != "async_checkpointer")
 
 
 class Checkpoints:

@@ -101,7 +101,10 @@ def how_it_ends(process: subprocess.Popen, fault: str) -> str:
         print(f"  {fault}: {errors.splitlines()[-1]}"[:200], flush=True)
     if process.returncode == 0:
         return "went on"
-    return "traceback" if "Traceback" in errors or process.returncode < 0 else "one line"
+    if "Traceback" in errors or process.returncode < 0:
+        print(errors, flush=True)
+        return "traceback"
+    return "one line"
 
 
 def main() -> None:
