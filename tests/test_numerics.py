@@ -17,8 +17,6 @@ REPORTED = """
 import jax, jax.numpy as jnp
 from training import command
 
-pytestmark = pytest.mark.slow
-
 def main():
     # jax#39103: the last of more than 32,768 rows was wrong
     rows = jnp.zeros((32_769, 3)).at[:, 0].set(jnp.arange(32_769))
@@ -73,6 +71,7 @@ def one_step(name, dtype):
     return loss, jax.tree.leaves(stats), jax.tree.leaves(gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_a_step_of_each_family_is_that_in_double_precision(name, monkeypatch):
     single = one_step(name, "float32")

@@ -14,14 +14,15 @@ from sweeps import folder as sweep_folder
 from sweeps import results, slurm, watch
 from training import metrics
 
-pytestmark = pytest.mark.skipif(
-    slurm_cluster.missing() is not None, reason=slurm_cluster.missing() or "Slurm is there"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        slurm_cluster.missing() is not None, reason=slurm_cluster.missing() or "Slurm is there"
+    ),
+]
 
 CONFIG = """
 from configs import digits, spaces
-
-pytestmark = pytest.mark.slow
 
 def get_config():
     config = digits.get_config()

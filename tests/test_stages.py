@@ -24,6 +24,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, switches", CASES)
 def test_the_switches_change_no_result(name, switches):
     plain, switched = learn(name), learn(name, **dict.fromkeys(switches, True))
@@ -57,6 +58,7 @@ def learn(name, **fields):
     return jax.jit(module.apply)(variables, images), learned
 
 
+@pytest.mark.slow
 def test_the_alike_blocks_start_from_weights_of_their_own():
     module = models.create("resnet", num_classes=10, depth=26, layout="cifar")
     image = jnp.zeros((1, 32, 32, 3))

@@ -32,7 +32,7 @@ def weights(name, num_classes=1000):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow) if name == "timm/nasnetalarge" else name
+        name if name == "torchvision/resnet18" else pytest.param(name, marks=pytest.mark.slow)
         for name in PARITY["logits"]
     ],
 )
