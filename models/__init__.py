@@ -1,7 +1,7 @@
 """Networks of the lecture "CNN Architectures", one paper a file.
 
 A file of this folder is an architecture, with a class named `Model`; its file name is its name in a
-config. The few files that are none are listed below.
+config. A folder of this folder is machinery.
 """
 
 import dataclasses
@@ -15,24 +15,10 @@ import numpy as np
 
 from models import layers
 
-_NOT_ARCHITECTURES = {
-    "convolution",
-    "fusion",
-    "layers",
-    "normalization",
-    "pooling",
-    "stages",
-    "winograd",
-}
-
 
 def available() -> list[str]:
     """Returns the names that `create` accepts."""
-    return sorted(
-        m.name
-        for m in pkgutil.iter_modules(__path__)
-        if not m.ispkg and m.name not in _NOT_ARCHITECTURES
-    )
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
 
 
 def create(name: str, **fields) -> nn.Module:
