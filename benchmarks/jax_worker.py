@@ -16,7 +16,7 @@ import optax
 
 import data
 from benchmarks import worker
-from training import command, sharding, state
+from training import cluster, command, sharding, state
 
 # `models`, and what imports it, is imported where it is used: after `use_stock_operations`.
 
@@ -49,7 +49,7 @@ def prepare(spec):
     """Returns (facts, run), as `worker.serve` wants it, of the network and step that `spec` names."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # peers share the device
     command.keep_memory()  # as train.py does
-    sharding.several_cpu_devices()
+    cluster.several_cpu_devices()
     if spec["stock"]:
         use_stock_operations()
     import analysis

@@ -119,7 +119,7 @@ def training(config: ConfigDict, mesh):
     """Returns (state, training step, (batch, key)); the batch is noise and lies on the devices."""
     import train
 
-    _, state, step, _ = train.build(config, mesh, total_steps=1000, steps_per_epoch=100.0)
+    _, state, step, *_ = train.build(config, mesh, total_steps=1000, steps_per_epoch=100.0)
     rng, shape = np.random.default_rng(0), data.input_shape(config.input)
     images = rng.integers(0, 256, (config.batch_size, *shape), np.uint8)
     labels = rng.integers(0, config.model.num_classes, config.batch_size, np.int32)

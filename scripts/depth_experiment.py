@@ -196,7 +196,7 @@ def report(folder: str) -> int:
     into = sweep_folder.path(folder)
     (into / "depth.png").write_bytes(plots.depths(runs))
     (into / "why.png").write_bytes(plots.signals(networks))
-    sweep_folder.write_json(into / "report.json", found)
+    files.write_json(into / "report.json", found)
     (into / "report.md").write_text(text)
     print(verdict.table(runs, published), verdict.claimed(claims), sep="\n\n")
     print(f"report: {into / 'report.md'}")

@@ -128,7 +128,7 @@ def run(config, folder: pathlib.Path, space, header: dict) -> None:
         trained.close()
     found = report.read(folder, config)
     for name, best in found.best.items():
-        sweep_folder.write_json(folder / f"{name}.json", best)
+        files.write_json(folder / f"{name}.json", best)
     chosen = found.chosen(config.nas.final.searches)
     networks = finals.finalists(config, space, chosen, finals.known(folder))
     if not REPORT.value:
@@ -152,7 +152,7 @@ def begin(folder: pathlib.Path, config) -> dict:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "jax": jax.__version__,
     }
-    sweep_folder.write_json(folder / "search.json", header)
+    files.write_json(folder / "search.json", header)
     return header
 
 

@@ -350,7 +350,7 @@ def test_the_standing_of_a_run_tells_its_eta_and_whether_it_was_killed(tmp_path)
     assert "00:20" in watch.table([standing], "eval/top1")
     state = tmp_path / "seed=0" / "state.json"
     old = time.time() - sweep_folder.LOST - 1
-    sweep_folder.write_json(sweep_folder.path(state), {"state": "running", "time": old})
+    files.write_json(sweep_folder.path(state), {"state": "running", "time": old})
     assert watch.look(str(tmp_path))[0].state == "lost"
     with pytest.raises(FileNotFoundError, match="holds no sweep"):
         watch.look(str(tmp_path / "elsewhere"))

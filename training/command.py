@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict, config_flags
 
 from data.messages import plain
-from training import files, metrics, sharding
+from training import cluster, files, metrics
 
 BUCKETS = {
     "gcsfs",
@@ -79,8 +79,8 @@ def run(main, trains: bool = True) -> None:
             main()
             return
         keep_memory()
-        sharding.several_cpu_devices()
-        sharding.join_cluster()
+        cluster.several_cpu_devices()
+        cluster.join_cluster()
         try:
             jax.devices()
         except Exception as error:  # a RuntimeError, or an AssertionError where the plugin lacks
