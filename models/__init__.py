@@ -1,7 +1,7 @@
 """Networks of the lecture "CNN Architectures", one paper a file.
 
 A file of this folder is an architecture, with a class named `Model`; its file name is its name in a
-config. The few files that are none are listed below.
+config. A folder of this folder is machinery.
 """
 
 import dataclasses
@@ -15,24 +15,10 @@ import numpy as np
 
 from models import layers
 
-_NOT_ARCHITECTURES = {
-    "convolution",
-    "fusion",
-    "layers",
-    "normalization",
-    "pooling",
-    "stages",
-    "torch_files",
-    "torch_weights",
-    "winograd",
-}
-
 
 def available() -> list[str]:
     """Returns the names that `create` accepts."""
-    return sorted(
-        m.name for m in pkgutil.iter_modules(__path__) if m.name not in _NOT_ARCHITECTURES
-    )
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
 
 
 def create(name: str, **fields) -> nn.Module:
@@ -86,15 +72,15 @@ def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
       name: LIBRARY/MODEL, for example "torchvision/resnet50", "timm/nasnetalarge" or
         "akamaster/resnet20".
       state_dict: maps PyTorch's names to NumPy arrays; prefixes such as "module." are dropped, see
-        `torch_weights.canonical`. `models.torch_files.read` reads one from a file.
+        `models.torch.weights.canonical`. `models.torch.files.read` reads one from a file.
 
     Raises:
       ValueError: the network is unknown, or a tensor is missing, left over or of another shape.
     """
-    from models import torch_weights
+    from models.torch import weights
 
-    ours, fields, pairs = torch_weights.describe(name)
-    tensors = torch_weights.canonical(pairs, state_dict)
+    ours, fields, pairs = weights.describe(name)
+    tensors = weights.canonical(pairs, state_dict)
     if ours == "googlenet" and not any(n.startswith("aux") for n in tensors):
         fields["aux_heads"] = False
         pairs = [pair for pair in pairs if not pair[0].startswith("aux")]
@@ -105,7 +91,7 @@ def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
     size = 32 if fields.get("layout") == "cifar" else 224
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)
-    return module, torch_weights.convert(pairs, tensors, shapes)
+    return module, weights.convert(pairs, tensors, shapes)
 
 
 def fields_of(model: type[nn.Module]) -> list[str]:

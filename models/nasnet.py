@@ -20,7 +20,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import layers, pooling
+from models import layers
+from models.layers import pooling
 
 # A genotype is (normal cell, reduction cell), a cell is (nodes, output). A node is (operation, input,
 # operation, input), the sum of two operations; with a fifth element, "concat", their concatenation.

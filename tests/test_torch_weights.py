@@ -10,7 +10,7 @@ import pytest
 import record_parity
 
 import models
-from models import torch_weights
+from models.torch import weights as torch_weights
 
 PARITY = json.loads(record_parity.FILE.read_text())
 

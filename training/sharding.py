@@ -85,7 +85,7 @@ class Split:
             in_specs=(specs, PartitionSpec(), PartitionSpec()),
             out_specs=(outputs, PartitionSpec()) if mutable else outputs,
             axis_names={"model"},  # "data" stays with the compiler
-            check_vma=False,  # the loops of models/convolution.py do not say what varies
+            check_vma=False,  # the loops of models/layers/convolution do not say what varies
         )(variables, x, rngs)
 
 
