@@ -24,7 +24,7 @@ def get_config():
     config.optimizer.weight_decay = 1e-4
     config.optimizer.decay = "all"
 
-    config.model = common.resnet(depth=20, num_classes=10)
+    config.model = common.model("resnet", depth=20, num_classes=10)
     config.model.layout = "cifar"
     config.model.shortcut = "A"
     return config

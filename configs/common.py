@@ -1,7 +1,16 @@
-"""The fields that every config has. A config file starts from these and says what its paper says."""
+"""The fields that every config has. A config file starts from these and says what its paper says.
+
+Behind each field stands what it means: --help prints it.
+"""
+
+import ast
+import pathlib
+import re
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+MODELS = pathlib.Path(__file__).parents[1] / "models"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -89,228 +98,62 @@ def cifar10() -> ConfigDict:
     return config
 
 
-def alexnet(num_classes: int) -> ConfigDict:
-    """Returns the fields of models/alexnet.py."""
-    return ConfigDict(
-        {
-            "name": "alexnet",
-            "num_classes": num_classes,
-            "form": "grouped",
-            "stem": "imagenet",
-            "conv1_padding": 2,
-            "hidden": 4096,
-            "dropout": 0.5,
-            "initialization": "paper",
-            "response_norm": "across",
-            "pooled_size": 0,
-            "tower_axis": "",
-            "dtype": "float32",
-        }
-    )
+class Field(NamedTuple):
+    default: Any  # None: there is none
+    meaning: str
 
 
-def zfnet(num_classes: int) -> ConfigDict:
-    """Returns the fields of models/zfnet.py."""
-    return ConfigDict(
-        {
-            "name": "zfnet",
-            "num_classes": num_classes,
-            "wide": False,
-            "stem": "imagenet",
-            "filter_rms": 0.1,
-            "hidden": 4096,
-            "dropout": 0.5,
-            "initialization": "paper",
-            "dtype": "float32",
-        }
-    )
+def model(name: str, **fields) -> ConfigDict:
+    """Returns the fields of the network `name`: the defaults of its class, and those that are given.
+
+    Args:
+      name: of a file in models/.
+      **fields: of the class `Model` there; those without default have to be given.
+
+    Raises:
+      ValueError: there is no such network or field, or one is missing; the message lists the right ones.
+    """
+    known = fields_of(name)
+    wrong = sorted(set(fields) - set(known))
+    missing = [field for field in known if known[field].default is None and field not in fields]
+    if wrong or missing:
+        what = f"has no field {', '.join(wrong)}" if wrong else f"needs {', '.join(missing)}"
+        raise ValueError(f"model {name!r} {what}; its fields: {', '.join(known)}")
+    defaults = {field: known[field].default for field in known}
+    config = ConfigDict({"name": name} | defaults | {field: fields[field] for field in missing})
+    config.update(fields)
+    return config
 
 
-def vgg(depth: int, num_classes: int) -> ConfigDict:
-    """Returns the fields of models/vgg.py."""
-    return ConfigDict(
-        {
-            "name": "vgg",
-            "num_classes": num_classes,
-            "depth": depth,
-            "stages": (),
-            "batch_norm": False,
-            "hidden": 4096,
-            "dropout": 0.5,
-            "initialization": "he",
-            "pooled_size": 0,
-            "dtype": "float32",
-        }
-    )
+def fields_of(name: str) -> dict[str, Field]:
+    """Returns the fields of the class `Model` of models/NAME.py.
+
+    The file is read, not imported: to import a network takes ten times as long as all of a config.
+    """
+    file = MODELS / f"{name}.py"
+    text = file.read_text("utf-8") if file.is_file() else ""
+    classes = [node for node in ast.parse(text).body if getattr(node, "name", "") == "Model"]
+    if not classes:
+        names = [f.stem for f in sorted(MODELS.glob("*.py")) if "\nclass Model(" in f.read_text()]
+        raise ValueError(f"unknown model {name!r}; available: {', '.join(names)}")
+    lines = text.splitlines()
+    return {
+        node.target.id: Field(
+            default=node.value and ast.literal_eval(node.value),
+            meaning=lines[node.end_lineno - 1][node.end_col_offset :].lstrip(" #"),
+        )
+        for node in classes[0].body
+        if isinstance(node, ast.AnnAssign)
+    }
 
 
-def googlenet(num_classes: int) -> ConfigDict:
-    """Returns the fields of models/googlenet.py."""
-    return ConfigDict(
-        {
-            "name": "googlenet",
-            "num_classes": num_classes,
-            "form": "paper",
-            "stem": "imagenet",
-            "aux_heads": True,
-            "dropout": 0.4,
-            "dtype": "float32",
-        }
-    )
+def comments(file: pathlib.Path) -> dict[str, str]:
+    """Returns the comments behind the fields of a config file: {"input.crop": ..., ...}."""
+    found = re.findall(r"^ +(?:config\.)?([\w.]+) = .*?  # (.+)$", file.read_text("utf-8"), re.M)
+    return dict(found)
 
 
-def resnet(depth: int, num_classes: int) -> ConfigDict:
-    """Returns the fields of models/resnet.py."""
-    return ConfigDict(
-        {
-            "name": "resnet",
-            "num_classes": num_classes,
-            "depth": depth,
-            "layout": "imagenet",
-            "residual": True,
-            "shortcut": "B",
-            "shortcut_zeros": "after",
-            "bottleneck_stride": "3x3",
-            "zero_init_last": False,
-            "scan": False,
-            "remat": False,
-            "dtype": "float32",
-        }
-    )
-
-
-def preact_resnet(depth: int, num_classes: int) -> ConfigDict:
-    """Returns the fields of models/preact_resnet.py."""
-    return ConfigDict(
-        {
-            "name": "preact_resnet",
-            "num_classes": num_classes,
-            "depth": depth,
-            "layout": "imagenet",
-            "block": "bottleneck",
-            "order": "full_preactivation",
-            "shortcut": "B",
-            "bottleneck_stride": "3x3",
-            "first_unit_norm": False,
-            "scan": False,
-            "remat": False,
-            "dtype": "float32",
-        }
-    )
-
-
-def resnext(depth: int, num_classes: int) -> ConfigDict:
-    """Returns the fields of models/resnext.py."""
-    return ConfigDict(
-        {
-            "name": "resnext",
-            "num_classes": num_classes,
-            "depth": depth,
-            "cardinality": 32,
-            "base_width": 4,
-            "layout": "imagenet",
-            "dtype": "float32",
-        }
-    )
-
-
-def densenet(depth: int, num_classes: int) -> ConfigDict:
-    """Returns the fields of models/densenet.py."""
-    return ConfigDict(
-        {
-            "name": "densenet",
-            "num_classes": num_classes,
-            "depth": depth,
-            "growth_rate": 32,
-            "layout": "imagenet",
-            "bottleneck": True,
-            "dropout": 0.0,
-            "remat": False,
-            "dtype": "float32",
-        }
-    )
-
-
-def mobilenet(num_classes: int) -> ConfigDict:
-    """Returns the fields of models/mobilenet.py."""
-    return ConfigDict(
-        {
-            "name": "mobilenet",
-            "num_classes": num_classes,
-            "width_multiplier": 1.0,
-            "padding": "SAME",
-            "activation": "relu",
-            "separable": True,
-            "shallow": False,
-            "head_conv": False,
-            "stem": "imagenet",
-            "dropout": 0.001,
-            "epsilon": 1e-3,
-            "bn_momentum": 0.9997,
-            "dtype": "float32",
-        }
-    )
-
-
-def shufflenet(num_classes: int) -> ConfigDict:
-    """Returns the fields of models/shufflenet.py."""
-    return ConfigDict(
-        {
-            "name": "shufflenet",
-            "num_classes": num_classes,
-            "groups": 3,
-            "scale": 1.0,
-            "shuffle": True,
-            "stem": "imagenet",
-            "dtype": "float32",
-        }
-    )
-
-
-def shufflenet_v2(num_classes: int) -> ConfigDict:
-    """Returns the fields of models/shufflenet_v2.py."""
-    return ConfigDict(
-        {
-            "name": "shufflenet_v2",
-            "num_classes": num_classes,
-            "width_multiplier": 1.0,
-            "stem": "imagenet",
-            "dtype": "float32",
-        }
-    )
-
-
-def zoph_le(num_classes: int) -> ConfigDict:
-    """Returns the fields of models/zoph_le.py."""
-    return ConfigDict(
-        {
-            "name": "zoph_le",
-            "num_classes": num_classes,
-            "genotype": "",
-            "dtype": "float32",
-        }
-    )
-
-
-def nasnet(num_classes: int) -> ConfigDict:
-    """Returns the fields of models/nasnet.py."""
-    return ConfigDict(
-        {
-            "name": "nasnet",
-            "num_classes": num_classes,
-            "cells": 4,
-            "filters": 44,
-            "layout": "imagenet",
-            "stem_filters": 32,
-            "skip_reduction": False,
-            "cell": "nasnet_a",
-            "genotype": "",
-            "padded_average": False,
-            "aux_head": True,
-            "dropout": 0.5,
-            "drop_path_keep": 1.0,
-            "epsilon": 1e-3,
-            "bn_momentum": 0.9997,
-            "dtype": "float32",
-        }
-    )
+def one_of(file: str, name, choices) -> None:
+    """Raises ValueError that lists the choices where FILE:NAME is none of them."""
+    if str(name) not in map(str, choices):
+        raise ValueError(f"configs/{file}.py:{name}: choose one of {', '.join(map(str, choices))}")

@@ -43,7 +43,7 @@ def get_config():
     config.optimizer.weight_decay = 5e-5  # TF-slim
     config.optimizer.decay = "kernels"  # TF-slim: depthwise ones, too
 
-    config.model = common.nasnet(num_classes=1000)
+    config.model = common.model("nasnet", num_classes=1000)
     config.model.cells = 6
     config.model.filters = 168  # 4032 / 24
     config.model.stem_filters = 96  # TF-slim

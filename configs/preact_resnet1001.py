@@ -27,7 +27,7 @@ def get_config():
     config.optimizer.weight_decay = 1e-4
     config.optimizer.decay = "all"
 
-    config.model = common.preact_resnet(depth=1001, num_classes=10)
+    config.model = common.model("preact_resnet", depth=1001, num_classes=10)
     config.model.layout = "cifar"
     config.model.scan = True
     config.model.bottleneck_stride = "1x1"  # the authors' code (KaimingHe/resnet-1k-layers)

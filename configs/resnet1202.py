@@ -27,7 +27,7 @@ def get_config():
     config.optimizer.weight_decay = 1e-4
     config.optimizer.decay = "all"
 
-    config.model = common.resnet(depth=1202, num_classes=10)
+    config.model = common.model("resnet", depth=1202, num_classes=10)
     config.model.layout = "cifar"
     config.model.scan = True
     config.model.shortcut = "A"

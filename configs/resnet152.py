@@ -30,6 +30,6 @@ def get_config():
     config.optimizer.weight_decay = 1e-4
     config.optimizer.decay = "all"  # as in fb.resnet.torch
 
-    config.model = common.resnet(depth=152, num_classes=1000)
+    config.model = common.model("resnet", depth=152, num_classes=1000)
     config.model.bottleneck_stride = "1x1"
     return config

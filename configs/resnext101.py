@@ -32,7 +32,7 @@ def get_config():
     config.optimizer.weight_decay = 1e-4  # section 4
     config.optimizer.decay = "all"  # as in fb.resnet.torch
 
-    config.model = common.resnext(depth=101, num_classes=1000)
+    config.model = common.model("resnext", depth=101, num_classes=1000)
     config.model.cardinality = 32  # table 1
     config.model.base_width = 4
     return config

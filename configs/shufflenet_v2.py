@@ -30,6 +30,6 @@ def get_config():
     config.optimizer.weight_decay = 4e-5
     config.optimizer.decay = "kernels"  # the authors' code
 
-    config.model = common.shufflenet_v2(num_classes=1000)
+    config.model = common.model("shufflenet_v2", num_classes=1000)
     config.model.width_multiplier = 1.0
     return config

@@ -58,20 +58,35 @@ def config(name):
     return load(name)
 
 
-def test_a_config_lists_every_field_of_its_network_and_no_other(config):
-    model = importlib.import_module(f"models.{config.model.name}").Model
-    assert set(config.model) - {"name"} == set(models.fields_of(model))
-
-
 @pytest.mark.parametrize("network", models.available())
-def test_the_fields_of_a_network_start_as_its_module_has_them(network):
-    function = getattr(common, network)
-    arguments = dict.fromkeys(inspect.signature(function).parameters, 20)
-    fields = function(**arguments)
+def test_the_fields_that_are_read_of_a_network_are_those_of_its_class(network):
     model = importlib.import_module(f"models.{network}").Model
-    defaults = {field.name: field.default for field in dataclasses.fields(model)}
-    expected = {field: defaults[field] for field in models.fields_of(model)} | arguments
-    assert fields.to_dict() == expected | {"name": network}
+    missing = dataclasses.MISSING
+    defaults = {
+        f.name: None if f.default is missing else f.default for f in dataclasses.fields(model)
+    }
+    read = {name: field.default for name, field in common.fields_of(network).items()}
+    assert read == {name: defaults[name] for name in models.fields_of(model)}
+    assert list(read) == models.fields_of(model)
+
+
+def test_a_network_has_the_fields_that_are_given_and_the_defaults_of_its_class():
+    fields = common.model("mobilenet", num_classes=7, width_multiplier=1)
+    assert (fields.name, fields.num_classes, fields.padding) == ("mobilenet", 7, "SAME")
+    assert type(fields.width_multiplier) is float  # so that a flag may set 0.5
+
+
+@pytest.mark.parametrize(
+    "name, fields, message",
+    [
+        ("vgg", {"dpeth": 16, "num_classes": 10}, "'vgg' has no field dpeth; its fields: .*depth"),
+        ("vgg", {"depth": 16}, "'vgg' needs num_classes; its fields: num_classes, depth"),
+        ("vgg17", {}, "unknown model 'vgg17'; available: alexnet, .*zoph_le$"),
+    ],
+)
+def test_a_wrong_network_or_field_of_a_config_is_told_with_the_right_ones(name, fields, message):
+    with pytest.raises(ValueError, match=message):
+        common.model(name, **fields)
 
 
 @pytest.mark.parametrize("network", models.available())
