@@ -23,6 +23,7 @@ import jax
 from absl import flags
 
 import analysis
+import configs
 import data
 import models
 from data.messages import tell
@@ -216,4 +217,4 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, configs)

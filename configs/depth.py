@@ -21,7 +21,7 @@ The paper found its length on a split into 45,000 and 5,000 images; here all 50,
 
 from typing import NamedTuple
 
-from configs import cifar10, common, digits, resnet50_he, spaces
+from configs import cifar10, common, digits, resnet, spaces
 
 
 class Preset(NamedTuple):
@@ -46,7 +46,7 @@ def get_config(preset="quick"):
         config = digits.get_config()
         config.optimizer.warmup_epochs = 5.0  # with 1, some ResNets of 56 layers lag at the end
     elif preset == "imagenet":
-        config = resnet50_he.get_config()
+        config = resnet.get_config()
         config.model = common.model("resnet", depth=depths[0], num_classes=1000)
     else:
         config = cifar10.get_config()

@@ -4,39 +4,37 @@ import dataclasses
 import importlib
 import inspect
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import pytest
 from flax.traverse_util import flatten_dict
 
+import configs
 import data
 import models
-from configs import common, small
+from configs import common
 from data import pipeline
 from training import command, metrics, optimizer, ranges
 
-FILES = sorted(
-    path.stem
-    for path in (pathlib.Path(__file__).parents[1] / "configs").glob("*.py")
-    if path.stem not in command.NOT_CONFIGS
-)
-NAMES = [name for name in FILES if name != "small"] + [f"small:{name}" for name in small.NETWORKS]
+
+def arguments(file):
+    """Returns the names of an experiment: "small:vgg", ... by the NETWORKS of small, DEPTHS, ..."""
+    taken = configs.available()[file]
+    choices = getattr(importlib.import_module(f"configs.{file}"), f"{taken.upper()}S", ())
+    return [f"{file}:{choice}" for choice in choices] or [file]
+
+
+NAMES = [name for file in configs.available() for name in arguments(file)]
+ONE_STEP = [file for file in configs.available() if file != "small"] + arguments("small")
 SHORTER = {  # networks that repeat one block too often to be traced in full here
     "densenet_bc100": {"depth": 10},
     "nasnet": {"cells": 1},
     "nasnet_cifar": {"cells": 1},
     "nasnet_large": {"cells": 1},
     "nasnet_mobile": {"cells": 1},
-    "preact_resnet1001": {"depth": 11},
-    "preact_resnet164": {"depth": 11},
+    "preact_resnet": {"depth": 11},
     "preact_resnet200": {"depth": 50},
-    "resnet101": {"depth": 50},
-    "resnet110": {"depth": 8},
-    "resnet1202": {"depth": 8},
-    "resnet152": {"depth": 50},
-    "resnext101": {"depth": 50},
     "small:densenet": {"depth": 10},
 }
 CIFAR_ALONE = {"zoph_le"}  # the paper has no network for ImageNet
@@ -49,13 +47,8 @@ def load(name):
 
 
 @pytest.fixture(params=NAMES)
-def name(request):
-    return request.param
-
-
-@pytest.fixture
-def config(name):
-    return load(name)
+def config(request):
+    return load(request.param)
 
 
 @pytest.mark.parametrize("network", models.available())
@@ -94,20 +87,50 @@ def test_every_network_has_a_config_for_its_papers_images_and_one_for_small_imag
     classes, source = 1000, "tfds:imagenet2012"
     if network in CIFAR_ALONE:
         classes, source = 10, "tfds:cifar10"
-    configs = [load(file) for file in FILES if file != "small"]
-    found = [c for c in configs if c.model.name == network and c.model.num_classes == classes]
+    found = [load(name) for name in NAMES if not name.startswith("small:")]
+    found = [c for c in found if c.model.name == network and c.model.num_classes == classes]
     assert found
     assert all(c.input.source == source for c in found)
     assert load(f"small:{network}").model.name == network
 
 
-def test_an_unknown_network_of_small_is_told_with_the_right_names():
-    with pytest.raises(ValueError, match="lenet.*alexnet.*plain.*nasnet"):
-        small.get_config("lenet")
+@pytest.mark.parametrize("file", [file for file, taken in configs.available().items() if taken])
+def test_an_unknown_argument_is_told_with_the_right_ones(file):
+    first, last = (name.partition(":")[2] for name in (arguments(file)[0], arguments(file)[-1]))
+    with pytest.raises(ValueError, match=f"^configs/{file}.py:9: choose one of {first}, .*{last}$"):
+        load(f"{file}:9")
+
+
+@pytest.mark.parametrize(
+    "path, message",
+    [
+        (
+            "configs/resnet152.py",
+            "no config configs/resnet152.py; write configs/resnet.py:152, and",
+        ),
+        ("configs/resnet50_he.py", "write configs/resnet.py:50, and for a run of it --workdir="),
+        ("configs/resnet1202.py", "write configs/cifar10.py:1202"),
+        ("configs/resnext101.py", "write configs/resnext.py:101"),
+        ("configs/preact_resnet164.py", "write configs/preact_resnet.py:164"),
+        ("configs/resnet.pt:50", "no config configs/resnet.pt; configs/ has .*, resnet:DEPTH, "),
+        ("configs/common.py", "configs/ has ablations:ABLATION, .*, digits, .*, small:NETWORK, "),
+    ],
+)
+def test_a_file_that_is_no_config_is_told_with_what_to_write(path, message):
+    with pytest.raises(ValueError, match=message):
+        configs.check(path)
 
 
 def test_networks_of_many_equal_blocks_have_a_depth_that_exists():
-    for name in SHORTER:
+    for name in [
+        *SHORTER,
+        *(
+            name
+            for file, taken in configs.available().items()
+            if taken == "depth"
+            for name in arguments(file)
+        ),
+    ]:
         fields = load(name).model
         module = importlib.import_module(f"models.{fields.name}")
         if "depth" in fields:
@@ -139,7 +162,7 @@ def test_every_number_of_a_config_has_a_range_and_is_in_it(config):
 
 @pytest.mark.parametrize("field", ranges.RANGES)
 def test_a_number_out_of_its_range_is_told_with_the_range(field):
-    networks = [load(name) for name in NAMES]
+    networks = (load(name) for name in NAMES)
     config = next(c for c in networks if field in flatten_dict(c.to_dict(), sep="."))
     allowed = ranges.RANGES[field]
     wrong = [float("inf"), float("nan")]
@@ -192,10 +215,12 @@ def test_a_config_of_another_shape_is_none(config, tmp_path):
     with pytest.raises(
         ValueError, match="does not say what config its run had: give it with --config"
     ):
-        command.parse(["train.py", f"--workdir={tmp_path}"])
+        command.parse(["train.py", f"--workdir={tmp_path}"], configs)
 
 
-def test_one_step_of_the_experiment_can_be_built(name, config):
+@pytest.mark.parametrize("name", ONE_STEP)
+def test_one_step_of_the_experiment_can_be_built(name):
+    config = load(name)
     model = models.create(**(config.model.to_dict() | SHORTER.get(name, {})))
     size, channels = config.input.image_size, len(config.input.mean)
     preprocess = data.make_preprocess(config.input, train=True)
