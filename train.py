@@ -3,6 +3,7 @@
 Examples:
   python train.py --config=configs/digits.py
   python train.py --config=configs/resnet50.py --workdir=runs/resnet50 --config.model.dtype=bfloat16
+  python train.py --config=configs/resnet50.py --help    # the fields of this config, and their values
 
 Results go to WORKDIR: metrics.jsonl, tensorboard/ and checkpoints/. The same command resumes, as
 does --workdir=WORKDIR alone.

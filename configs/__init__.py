@@ -3,6 +3,9 @@
 import importlib
 import pathlib
 import re
+import shlex
+
+from configs import common
 
 FOLDER = pathlib.Path(__file__).parent
 DEFAULT = FOLDER / "digits.py"  # the experiment of a command that is given none
@@ -33,3 +36,27 @@ def _renamed(name: str) -> str | None:
             if re.match(r"\D*\d*", name)[0] == f"{module.get_config(depth).model.name}{depth}":
                 return f"write configs/{file}.py:{depth}, and for a run of it --workdir=DIR alone"
     return None
+
+
+def describe(config) -> str:
+    """Returns a line for each field of a config: the flag that sets it to its value, and its meaning.
+
+    The meanings are the comments in configs/common.py, and in the class of the network.
+    """
+    meanings = common.comments(FOLDER / "common.py") | common.comments(FOLDER / "nas" / "common.py")
+    for name, field in common.fields_of(config.model.name).items():
+        meanings[f"model.{name}"] = field.meaning
+    lines = []
+    for name, value in _flat(config.to_dict()):
+        text = f'"{value}"' if isinstance(value, tuple) else shlex.quote(str(value))
+        flag = f"--config.{name}={text}"
+        lines.append(f"  {flag:<45} {meanings.get(name, '')}".rstrip())
+    return "\n".join(lines)
+
+
+def _flat(fields: dict, prefix: str = ""):
+    for name, value in sorted(fields.items(), key=lambda field: isinstance(field[1], dict)):
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

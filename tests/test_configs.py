@@ -121,6 +121,21 @@ def test_a_file_that_is_no_config_is_told_with_what_to_write(path, message):
         configs.check(path)
 
 
+@pytest.mark.filterwarnings("ignore:the load_module")  # in ml_collections
+def test_help_has_each_field_as_a_flag_with_its_value_and_meaning(capsys):
+    with pytest.raises(SystemExit) as end:
+        command.parse(["train.py", "--help", "--config=configs/resnext.py:101"], configs)
+    assert not end.value.code
+    _, fields = capsys.readouterr().out.split("fields of configs/resnext.py:101, each a flag:\n")
+    found = [line.strip().partition(" ") for line in fields.splitlines()]
+    meanings = {flag: meaning.strip() for flag, _, meaning in found}
+    config = flatten_dict(load("resnext:101").to_dict(), sep=".")
+    assert {flag.partition("=")[0] for flag in meanings} == {f"--config.{name}" for name in config}
+    assert meanings["--config.model.cardinality=32"] == "number of paths"
+    assert meanings["--config.optimizer.name=sgd"] == '"sgd", "rmsprop" or "adamw"'
+    assert [m for flag, m in meanings.items() if not m and ".model." not in flag] == []
+
+
 def test_networks_of_many_equal_blocks_have_a_depth_that_exists():
     for name in [
         *SHORTER,

@@ -28,6 +28,7 @@ BUCKETS = {
     "google",
     "aiohttp",
 }  # whose errors are the user's
+HELP = ("--help", "-help", "-h")
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -121,10 +122,12 @@ def parse(argv: list[str], configs=None) -> list[str]:
 
     Args:
       argv: the command line.
-      configs: the package of the experiments, with DEFAULT and check; None: the command takes no --config.
+      configs: the package of the experiments, with DEFAULT, check and describe; None: the command takes
+        no --config.
     """
+    helps = configs is not None and any(argument in HELP for argument in argv)
     if configs is not None:
-        argv = with_config(argv, configs)
+        argv = with_config([argument for argument in argv if argument not in HELP], configs)
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
@@ -141,6 +144,12 @@ def parse(argv: list[str], configs=None) -> list[str]:
     genotype = str(CONFIG.value.model.get("genotype", "")) if CONFIG.value else ""
     if genotype.endswith(".json"):
         CONFIG.value.model.genotype = read_genotype(genotype)
+    if helps:
+        app.usage(shorthelp=True, writeto_stdout=True)
+        experiment = given(argv, "config") or f"the run in {given(argv, 'workdir')}"
+        print(f"\nfields of {os.path.relpath(experiment)}, each a flag:")
+        print(configs.describe(CONFIG.value))
+        sys.exit()
     return rest
 
 
