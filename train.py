@@ -3,6 +3,7 @@
 Examples:
   python train.py --config=configs/digits.py
   python train.py --config=configs/resnet50.py --workdir=runs/resnet50 --config.model.dtype=bfloat16
+  python train.py --config=configs/resnet50.py --help    # the fields of this config, and their values
 
 Results go to WORKDIR: metrics.jsonl, tensorboard/ and checkpoints/. The same command resumes, as
 does --workdir=WORKDIR alone.
@@ -23,6 +24,7 @@ import jax
 from absl import flags
 
 import analysis
+import configs
 import data
 import models
 from data.messages import tell
@@ -214,4 +216,4 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, configs)

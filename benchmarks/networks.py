@@ -5,6 +5,7 @@ import re
 import numpy as np
 from ml_collections import ConfigDict
 
+import configs
 import data
 import models
 from configs import common
@@ -69,7 +70,7 @@ def load(name: str, batch: int, size: int | None, dtype: str) -> ConfigDict:
     """
     name, *switches = name.split("+")
     if is_config(name):
-        command.parse(["benchmark.py", f"--config={name}"])
+        command.parse(["benchmark.py", f"--config={name}"], configs)
         config = command.CONFIG.value
     else:
         network, fields, _ = weights.describe(name)

@@ -32,6 +32,7 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
+import configs
 import data
 from data.messages import plain
 from search import children, finals, loop, methods, ranges, report, spaces
@@ -277,4 +278,4 @@ def train_finalists(config, folder: pathlib.Path, networks: list[finals.Finalist
 
 
 if __name__ == "__main__":
-    command.run(main, trains=False)
+    command.run(main, configs, trains=False)

@@ -256,6 +256,7 @@ def test_an_error_of_a_save_surfaces(tmp_path):
     # In a process of its own: what Orbax had begun is left behind, and warns when it is collected.
     program = """
 import orbax.checkpoint as ocp
+import configs
 import train
 from training import command
 
@@ -263,7 +264,7 @@ def fail(*arguments, **keywords):
     raise OSError(28, "No space left on device")
 
 ocp.StandardCheckpointHandler.async_save = fail
-command.run(train.main)
+command.run(train.main, configs)
 """
     flags = ("--config.total_steps=6", "--config.eval_steps=6", "--config.checkpoint_steps=3")
     done = subprocess.run(**command("-c", program, f"--workdir={tmp_path}", *flags, env=QUICK))

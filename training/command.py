@@ -28,9 +28,8 @@ BUCKETS = {
     "google",
     "aiohttp",
 }  # whose errors are the user's
-NOT_CONFIGS = {"__init__", "common", "spaces"}
+HELP = ("--help", "-help", "-h")
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
-DEFAULT_CONFIG = PROJECT / "configs" / "digits.py"
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="The experiment; default: that of the run in --workdir, else digits."
@@ -46,11 +45,12 @@ def workdir() -> str:
     return f"runs/{name}-{argument}".removesuffix("-")
 
 
-def run(main, trains: bool = True) -> None:
+def run(main, configs=None, trains: bool = True) -> None:
     """Parses the flags, joins the cluster, runs `main()`, and tells a user's mistake in one line.
 
     Args:
       main: what the command does.
+      configs: the package of the experiments; None: the command takes no --config.
       trains: whether it computes; else it joins no cluster, and leaves the accelerators alone.
     """
 
@@ -93,7 +93,7 @@ def run(main, trains: bool = True) -> None:
 
     app.run(
         lambda argv: guarded(lambda: start(argv)),
-        flags_parser=lambda argv: guarded(lambda: parse(argv)),
+        flags_parser=lambda argv: guarded(lambda: parse(argv, configs)),
     )
 
 
@@ -114,29 +114,20 @@ def keep_memory() -> None:
         mallopt(arena_max, 1)
 
 
-def parse(argv: list[str]) -> list[str]:
+def parse(argv: list[str], configs=None) -> list[str]:
     """Parses the flags; raises ValueError where they are wrong.
 
     A model.genotype that is the name of a JSON file becomes what the file holds, so that the config of a run
     says all of the network.
+
+    Args:
+      argv: the command line.
+      configs: the package of the experiments, with DEFAULT, check and describe; None: the command takes
+        no --config.
     """
-    path, folder = given(argv, "config"), given(argv, "workdir")
-    recorded = config_of_run(folder) if path is None and folder else None
-    if recorded is not None:
-        delattr(flags.FLAGS, "config")
-        config_flags.DEFINE_config_dict("config", recorded)
-    elif path is None:
-        if folder and (files.absolute(folder) / "checkpoints").exists():
-            raise ValueError(
-                f"{folder} does not say what config its run had: give it with --config"
-            )
-        path = str(DEFAULT_CONFIG)
-        argv = [argv[0], f"--config={path}", *argv[1:]]
-    if recorded is None:
-        file = pathlib.Path(path.partition(":")[0])
-        if not file.is_file() or file.suffix != ".py" or file.stem in NOT_CONFIGS:
-            known = {file.stem for file in (PROJECT / "configs").glob("*.py")} - NOT_CONFIGS
-            raise ValueError(f"there is no config {file}; configs/ has {', '.join(sorted(known))}")
+    helps = configs is not None and any(argument in HELP for argument in argv)
+    if configs is not None:
+        argv = with_config([argument for argument in argv if argument not in HELP], configs)
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
@@ -150,10 +141,34 @@ def parse(argv: list[str]) -> list[str]:
         raise ValueError(f"no such config field: {' '.join(cause.args[0].split())}") from error
     if len(rest) > 1:
         raise ValueError(f"unexpected argument {rest[1]!r}: flags look like --config.batch_size=64")
-    genotype = str(CONFIG.value.model.get("genotype", ""))
+    genotype = str(CONFIG.value.model.get("genotype", "")) if CONFIG.value else ""
     if genotype.endswith(".json"):
         CONFIG.value.model.genotype = read_genotype(genotype)
+    if helps:
+        app.usage(shorthelp=True, writeto_stdout=True)
+        experiment = given(argv, "config") or f"the run in {given(argv, 'workdir')}"
+        print(f"\nfields of {os.path.relpath(experiment)}, each a flag:")
+        print(configs.describe(CONFIG.value))
+        sys.exit()
     return rest
+
+
+def with_config(argv: list[str], configs) -> list[str]:
+    """Returns the command line with the config that it means: --config, that of the run, or the default."""
+    path, folder = given(argv, "config"), given(argv, "workdir")
+    recorded = config_of_run(folder) if path is None and folder else None
+    if recorded is not None:
+        delattr(flags.FLAGS, "config")
+        config_flags.DEFINE_config_dict("config", recorded)
+        return argv
+    if path is None:
+        if folder and (files.absolute(folder) / "checkpoints").exists():
+            raise ValueError(
+                f"{folder} does not say what config its run had: give it with --config"
+            )
+        return [argv[0], f"--config={configs.DEFAULT}", *argv[1:]]
+    configs.check(path)
+    return argv
 
 
 def given(argv: list[str], flag: str) -> str | None:
