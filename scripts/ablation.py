@@ -21,7 +21,7 @@ if __name__ == "__main__":
 
 from absl import flags
 
-from analysis import ablation, plots
+from analysis import ablation
 from configs.ablations import ABLATIONS
 from sweeps import folder as sweep_folder
 from sweeps import watch
@@ -53,7 +53,7 @@ def main() -> None:
     found = {name: found[name] for name in ABLATIONS if name in found}
     text = ablation.report(found, " ".join(["python", *sys.argv]))
     (into / "ablations.png").write_bytes(
-        plots.ablations({n: runs for n, (runs, *_) in found.items()})
+        ablation.picture({n: runs for n, (runs, *_) in found.items()})
     )
     files.write_json(into / "report.json", ablation.figures(found))
     (into / "report.md").write_text(text, encoding="utf-8")

@@ -21,7 +21,7 @@ if __name__ == "__main__":
 import jax
 from absl import flags
 
-from analysis import lecture, plots, towers
+from analysis.lecture import pictures, tables, towers
 from training import command
 
 OUTPUT = flags.DEFINE_string(
@@ -35,21 +35,12 @@ def main() -> None:
     docs.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_num_cpu_devices", 2)
     parts = towers.alexnet()
-    (docs / "lecture.md").write_text(lecture.document(networks, towers.section(parts)), "utf-8")
-    alexnet = [layer for layer in lecture.alexnet().layers if layer.memory]
-    small, large = lecture.alexnet().products, lecture.vgg16().products
-    short = [name for name in lecture.SLIDE_ALEXNET if not name.startswith("pool")]
-    pictures = {
-        "lecture_alexnet": plots.costs({"AlexNet": (list(lecture.SLIDE_ALEXNET), alexnet)}),
-        "lecture_vgg": plots.costs(
-            {"AlexNet": (short, small), "VGG-16": (lecture.VGG_LAYERS, large)}
-        ),
-        "lecture_bubbles": plots.bubbles([(n, lecture.year(n)) for n in lecture.drawn(networks)]),
-        "lecture_two_gpus": plots.towers(parts),
-    }
-    for name, picture in pictures.items():
+    page = tables.document(networks, towers.section(parts))
+    (docs / "lecture.md").write_text(page, "utf-8")
+    drawn = pictures.make(networks, parts)
+    for name, picture in drawn.items():
         (docs / f"{name}.png").write_bytes(picture)
-    print(f"wrote {docs / 'lecture.md'} and {', '.join(pictures)}")
+    print(f"wrote {docs / 'lecture.md'} and {', '.join(drawn)}")
 
 
 if __name__ == "__main__":

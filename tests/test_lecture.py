@@ -7,9 +7,10 @@ import re
 import pytest
 from conftest import PROJECT
 
-from analysis import lecture, plots, towers
+from analysis.lecture import pictures, tables, towers
 
 PAGE = (PROJECT / "docs" / "lecture.md").read_text("utf-8")
+PICTURES = ["lecture_alexnet", "lecture_vgg", "lecture_two_gpus", "lecture_bubbles"]
 NETWORKS = json.loads((PROJECT / "tests" / "counts.json").read_text("utf-8"))
 
 
@@ -20,7 +21,7 @@ def parts():
 
 @pytest.mark.slow
 def test_the_page_is_what_the_networks_say():
-    made = lecture.document(NETWORKS, towers.section(parts()))
+    made = tables.document(NETWORKS, towers.section(parts()))
     assert made == PAGE, "python scripts/lecture.py writes the page again"
 
 
@@ -29,23 +30,16 @@ def test_a_network_that_lacks_a_count_is_named():
         networks = [n | {} for n in NETWORKS]
         del next(n for n in networks if n["name"] == "ZFNet")[missing]
         with pytest.raises(ValueError, match=f"ZFNet is a row .* no {missing}: scripts/summarize"):
-            lecture.document(networks, "")
+            tables.document(networks, "")
 
 
 @pytest.mark.slow
 def test_the_pictures_of_the_page_are_drawn():
-    pictures = re.findall(r"\]\((\w+\.png)\)", PAGE)
-    assert len(pictures) == 4 and all((PROJECT / "docs" / name).exists() for name in pictures)
-    layers = lecture.alexnet().products
-    labels = [layer.path for layer in layers]
-    networks = [(n, lecture.year(n)) for n in lecture.drawn(NETWORKS)]
-    assert {year for _, year in networks} == set(range(2012, 2019))
-    for picture in (
-        plots.costs({"AlexNet": (labels, layers)}),
-        plots.bubbles(networks),
-        plots.towers(parts()),
-    ):
-        assert picture.startswith(b"\x89PNG")
+    drawn = pictures.make(NETWORKS, parts())
+    assert re.findall(r"\]\((\w+)\.png\)", PAGE) == PICTURES
+    assert sorted(drawn) == sorted(PICTURES)
+    for name, picture in drawn.items():
+        assert (PROJECT / "docs" / f"{name}.png").exists() and picture.startswith(b"\x89PNG")
 
 
 def test_the_slides_slip_where_the_facts_say():

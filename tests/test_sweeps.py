@@ -19,9 +19,8 @@ from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from analysis import plots
 from configs import depth, digits, mobilenet, resnet50, spaces
-from sweeps import estimate, expand, local, results, search, sky, slurm, watch, worker
+from sweeps import estimate, expand, local, pictures, results, search, sky, slurm, watch, worker
 from sweeps import folder as sweep_folder
 from training import files, metrics
 from training.command import explain
@@ -698,4 +697,4 @@ def test_the_nodes_of_a_skypilot_job_find_each_other():
     ],
 )
 def test_an_axis_says_a_field_in_words(field, said):
-    assert plots.named(field) == said
+    assert pictures.named(field) == said

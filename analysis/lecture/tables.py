@@ -42,11 +42,6 @@ SLIDE_RESNETS = {
     101: ("7.6", "6.44"),
     152: ("11.3", "5.94"),
 }
-VGG_LAYERS = [f"conv{s}_{i}" for s, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)] + [
-    "fc6",
-    "fc7",
-    "fc8",
-]
 
 
 # What the blocks of all papers here take.
@@ -559,12 +554,6 @@ def year(network: dict) -> int:
     """Returns the year of the first version of a network's paper."""
     venue, _, number = network["paper"].rpartition(" ")
     return int(number) if venue else 2000 + int(number[:2])  # NIPS 2012, or arXiv's 1512.03385
-
-
-def drawn(networks: list[dict]) -> list[dict]:
-    """Returns the networks of the bubble chart; AlexNet is Caffe's copy, with an error of one crop."""
-    [alexnet_] = [n for n in networks if n["name"] == "AlexNet, 227 x 227"]
-    return [alexnet_ | {"name": "AlexNet"}, *by_year(networks)]
 
 
 def by_year(networks: list[dict]) -> list[dict]:
