@@ -149,6 +149,7 @@ def test_a_dry_run_lists_runs_and_starts_nothing(tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_a_run_measured_here_gives_the_images_per_second(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", QUICK["XLA_FLAGS"])
     sweep = {"config": "configs/digits.py", "arguments": ["--config.batch_size=8"]}
