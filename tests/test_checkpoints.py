@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+import tensorstore
 from faults.checkpoints import DAMAGES, campaign, flip, restore, save, some_state
 
 from training import checkpoints
@@ -239,13 +240,14 @@ def test_what_is_saved_would_survive_a_power_loss_before_older_checkpoints_go(
     assert pruned == [[]]
 
 
+@pytest.mark.parametrize("whose", [(checkpoints, "_files"), (tensorstore, "open")])
 def test_an_error_of_a_save_in_the_background_is_raised_and_not_logged(
-    tmp_path, monkeypatch, caplog
+    whose, tmp_path, monkeypatch, caplog
 ):
-    def full(folder):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "_files", full)
+    monkeypatch.setattr(*whose, full)
     saved = checkpoints.Checkpoints(tmp_path)
     saved.save(1, some_state(1), None)
     with pytest.raises(OSError, match="No space left on device"):

@@ -26,7 +26,9 @@ DIGESTS = "digests.json"
 PIECE = 2**23  # bytes of a file that have a CRC-32 of their own
 
 # What Orbax logs of a save in the background, with a traceback, it also raises.
-logging.getLogger("absl").addFilter(lambda record: record.module != "async_checkpointer")
+logging.getLogger("absl").addFilter(
+    lambda record: not (record.exc_info and "orbax" in record.pathname)
+)
 
 
 class Checkpoints:
