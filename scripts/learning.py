@@ -9,7 +9,6 @@ Examples:
 """
 
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
@@ -24,7 +23,7 @@ if __name__ == "__main__":
 from absl import flags
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis import markdown, style
 from configs import small
 from sweeps import folder as sweep_folder
 from sweeps import watch
@@ -40,7 +39,6 @@ WRITE = flags.DEFINE_bool(
 flags.declare_key_flag("workdir")
 
 RESULTS = command.PROJECT / "docs" / "results.md"
-MARKS = "<!-- learning: made by scripts/learning.py -->", "<!-- end of learning -->"
 
 
 def main() -> None:
@@ -68,10 +66,7 @@ def main() -> None:
     table = "\n".join(rows({name: folder / name for name in NETWORKS.value}))
     print(table)
     if WRITE.value:
-        start, end = MARKS
-        pattern = re.compile(f"{re.escape(start)}\n.*?{re.escape(end)}", re.DOTALL)
-        text = pattern.sub(lambda _: f"{start}\n{table}\n{end}", RESULTS.read_text())
-        RESULTS.write_text(text)
+        RESULTS.write_text(markdown.fill(RESULTS.read_text("utf-8"), "learning", table), "utf-8")
         top1 = {name: 100 * standing(folder / name).latest("eval/top1") for name in NETWORKS.value}
         RESULTS.with_name("learning.png").write_bytes(picture(top1))
 

@@ -1,6 +1,7 @@
-"""Writes docs/lecture.md and its pictures: the lecture's tables, counted in the networks.
+"""Writes the tables and pictures of docs/lecture.md: the lecture's, counted in the networks.
 
-Nothing is trained. A test compares the page with the networks, so it is written again when one changes.
+Nothing is trained, and the page's prose stays as it is. A test compares the tables with the networks, so they
+are written again when one changes.
 
 Examples:
   python scripts/lecture.py --output=docs
@@ -21,6 +22,7 @@ if __name__ == "__main__":
 import jax
 from absl import flags
 
+from analysis import markdown
 from analysis.lecture import pictures, tables, towers
 from training import command
 
@@ -35,7 +37,9 @@ def main() -> None:
     docs.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_num_cpu_devices", 2)
     parts = towers.alexnet()
-    page = tables.document(networks, towers.section(parts))
+    page = (command.PROJECT / "docs" / "lecture.md").read_text("utf-8")
+    for name, table in tables.make(networks, parts).items():
+        page = markdown.fill(page, name, table)
     (docs / "lecture.md").write_text(page, "utf-8")
     drawn = pictures.make(networks, parts)
     for name, picture in drawn.items():

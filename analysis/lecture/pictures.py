@@ -10,7 +10,8 @@ from matplotlib.text import Text
 
 from analysis import style
 from analysis.count import Layer
-from analysis.lecture import tables
+from analysis.lecture import counted, years
+from analysis.lecture.tables import SLIDE_ALEXNET
 from analysis.lecture.towers import Part
 from analysis.summary import shape_text
 
@@ -28,8 +29,8 @@ def make(networks: list[dict], parts: list[Part]) -> dict[str, bytes]:
       networks: of tests/counts.json.
       parts: of `towers.alexnet`.
     """
-    alexnet, vgg = tables.alexnet(), tables.vgg16()
-    names = list(tables.SLIDE_ALEXNET)
+    alexnet, vgg = counted.alexnet(), counted.vgg16()
+    names = list(SLIDE_ALEXNET)
     products = [name for name in names if not name.startswith("pool")]
     return {
         "lecture_alexnet": costs(
@@ -101,20 +102,20 @@ def bubbles(networks: list[dict]) -> bytes:
     [alexnet] = [network for network in networks if network["name"] == "AlexNet, 227 x 227"]
     drawn = [
         network
-        for network in [alexnet | {"name": "AlexNet"}, *tables.by_year(networks)]
+        for network in [alexnet | {"name": "AlexNet"}, *years.by_year(networks)]
         if network["published"] and network["published"]["where"].startswith("1 crop")
     ]
     figure = Figure(figsize=(10, 6.2), layout="constrained")
     axes = figure.subplots()
-    years = sorted({tables.year(network) for network in drawn})
+    shown = sorted({years.year(network) for network in drawn})
     shades = matplotlib.colormaps["viridis_r"]
-    colors = {year: shades(0.1 + 0.9 * i / (len(years) - 1)) for i, year in enumerate(years)}
+    colors = {year: shades(0.1 + 0.9 * i / (len(shown) - 1)) for i, year in enumerate(shown)}
     for network in sorted(drawn, key=lambda network: -network["parameters"]):
         axes.scatter(
             network["multiply_adds"] / 1e9,
             100 - network["published"]["top1"],
             s=8 * network["parameters"] / 1e6,
-            color=colors[tables.year(network)],
+            color=colors[years.year(network)],
             alpha=0.75,
             edgecolor="white",
         )

@@ -1,24 +1,20 @@
-"""The tables of the lecture "CNN Architectures" (EECS 498, lecture 8), counted in the networks themselves.
+"""The tables of docs/lecture.md, beside the numbers of the slides.
 
-Each function returns a section of docs/lecture.md, which scripts/lecture.py writes. Numbers of the slides
-are constants here; all others come from `analysis.count`.
+Numbers of the slides and of papers are constants here; all others are counted in the networks. The page's
+prose stands in the page itself.
 """
 
-import functools
 import math
-from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
 
-import analysis
-import models
 from analysis import markdown
-from analysis.count import Count, Layer
+from analysis.count import Count
+from analysis.lecture import counted, towers, years
+from analysis.lecture.counted import BLOCK, KB, MB, total
 from analysis.summary import shape_text
 from models import layers, mobilenet, resnet, resnext
-
-KB, MB = 1024, 2**20
 
 # Layer: output in KB, parameters in thousands, multiply-adds in millions, as on the slide.
 SLIDE_ALEXNET = {
@@ -34,7 +30,14 @@ SLIDE_ALEXNET = {
     "fc7": (16, 16_777, 17),
     "fc8": (4, 4_096, 4),
 }
-# Layers: multiply-adds in billions (VGG-16: 13.6), top-5 error in percent (VGG-16: 9.62).
+# Of AlexNet, of VGG-16, and their ratio, as on the slide.
+SLIDE_ALEXNET_AND_VGG = {
+    "memory, MB": ("1.9", "48.6", "25"),
+    "parameters, M": ("61", "138", "2.3"),
+    "multiply-adds, G": ("0.7", "13.6", "19.4"),
+}
+SLIDE_VGG = {"stages": (2, 2, 2, 3, 3)}  # the third has three convolutions in the paper
+# Layers: multiply-adds in billions, top-5 error in percent, as on the slide.
 SLIDE_RESNETS = {
     18: ("1.8", "10.92"),
     34: ("3.6", "8.58"),
@@ -42,85 +45,79 @@ SLIDE_RESNETS = {
     101: ("7.6", "6.44"),
     152: ("11.3", "5.94"),
 }
+# Paths: their width, top-1 error of 50 and of 101 layers in percent (arXiv:1611.05431, table 3).
+RESNEXTS = {
+    1: (64, 23.9, 22.0),
+    2: (40, 23.0, 21.7),
+    4: (24, 22.6, 21.4),
+    8: (14, 22.3, 21.3),
+    32: (4, 22.2, 21.2),
+}
 
 
-# What the blocks of all papers here take.
-BLOCK = {"stride": 1, "conv": layers.conv, "norm": layers.batch_norm(False, dtype="float32")}
+def make(networks: list[dict], parts: list[towers.Part]) -> dict[str, str]:
+    """Returns each table of the page in Markdown, by the name of its markers.
+
+    Args:
+      networks: of tests/counts.json.
+      parts: of `towers.alexnet`.
+
+    Raises:
+      ValueError: a network of the page lacks one of its numbers.
+    """
+    years.check(networks)
+    return {
+        "slips": slips(),
+        "alexnet": alexnet(),
+        "alexnet_shares": alexnet_shares(),
+        "alexnet_and_vgg": alexnet_and_vgg(),
+        "kernels": kernels(),
+        "stages": stages(),
+        "stem": stem(),
+        "stem_ratios": stem_ratios(),
+        "head": head(),
+        "residual_blocks": residual_blocks(),
+        "resnets": resnets(networks),
+        "cardinality": cardinality(),
+        "separable": separable(networks),
+        "two_gpus": towers.table(parts),
+        "years": years.table(networks),
+    }
 
 
-class Chain(nn.Module):
-    """Modules one after the other, such as the layers or the block that a section compares."""
-
-    parts: tuple[Callable, ...]  # that return a module
-
-    @nn.compact
-    def __call__(self, x, train: bool = False):
-        for part in self.parts:
-            x = part()(x)
-        return x
-
-
-def cost(side: int, channels: int, *parts: Callable) -> Count:
-    """Counts modules on a map of side x side with `channels` channels."""
-    return analysis.count(Chain(parts), (side, side, channels))
-
-
-def conv(features: int, kernel: int) -> Callable:
-    return partial(layers.conv, features, kernel)
-
-
-@functools.cache
-def alexnet() -> Count:
-    """Returns the lecture's AlexNet: one tower, images of 227 x 227, conv1 with a padding of 2."""
-    model = models.create("alexnet", num_classes=1000, form="single_tower", conv1_padding=2)
-    return analysis.count(model, (227, 227, 3))
-
-
-@functools.cache
-def vgg16(**fields) -> Count:
-    return analysis.count(models.create("vgg", num_classes=1000, depth=16, **fields), (224, 224, 3))
+def slips() -> str:
+    """Returns where slides and counts differ."""
+    conv4 = counted.alexnet().products[3].multiply_adds
+    members = _googlenets_stem()
+    work = total(members, "multiply_adds")
+    vgg = counted.vgg16()
+    rows = [
+        ["slide", "says", "counted", "why"],
+        [
+            "AlexNet, conv4, multiply-adds",
+            "145 M",
+            f"{conv4 / 1e6:.1f} M",
+            "a doubt: an error only if the slide is remembered well: 13 x 13 x 256 outputs of 384 x 3 x 3 each",
+        ],
+        [
+            "GoogLeNet's stem, multiply-adds",
+            "418 M",
+            f"{work / 1e6:.1f} M, with poolings {(work + counted.pooled(members)) / 1e6:.1f} M",
+            "481 with two digits swapped, as it seems",
+        ],
+        [
+            "VGG-16, memory and multiply-adds",
+            "48.6 MB, 13.6 G",
+            f"{total(vgg.products, 'memory') / MB:.1f} MB, {vgg.multiply_adds / 1e9:.1f} G",
+            "its third stage has three convolutions, not two; the comparison of stems has the same slip",
+        ],
+    ]
+    return markdown.table(rows, left=4)
 
 
-@functools.cache
-def googlenet() -> Count:
-    model = models.create("googlenet", num_classes=1000, aux_heads=False)
-    return analysis.count(model, (224, 224, 3))
-
-
-def total(members: list[Layer], figure: str) -> int:
-    """Returns the sum of a figure of `analysis.count.Layer` over layers."""
-    return sum(getattr(layer, figure) for layer in members)
-
-
-def introduction() -> str:
-    conv4 = alexnet().products[3].multiply_adds
-    stem = _until(googlenet(), "max pool", 2)
-    work = total(stem, "multiply_adds")
-    vgg = vgg16()
-    return f"""\
-# The lecture's tables, counted in the networks
-
-The lecture "CNN Architectures" (EECS 498, University of Michigan, lecture 8) teaches with tables of memory, parameters and
-operations. Here each is computed from this project's modules, beside the slide's numbers. `python
-scripts/lecture.py` writes this page and its pictures, a test compares it with the modules, and
-[`scripts/summarize.py`](../scripts/summarize.py) asks the same of any network. Does a part earn its cost? That is
-trained in [ablations.md](ablations.md) and [depth.md](depth.md).
-
-Two slips of the slides came to light, and one doubt; each is marked in bold where it stands:
-
-| slide | says | counted | why |
-| --- | ---: | ---: | --- |
-| AlexNet, conv4, multiply-adds | 145 M | {conv4 / 1e6:.1f} M | a doubt: an error only if the slide is remembered well: 13 x 13 x 256 outputs of 384 x 3 x 3 each |
-| GoogLeNet's stem, multiply-adds | 418 M | {work / 1e6:.1f} M, with poolings {(work + _pooling(stem)) / 1e6:.1f} M | 481 with two digits swapped, as it seems |
-| VGG-16, memory and multiply-adds | 48.6 MB, 13.6 G | {total(vgg.products, "memory") / MB:.1f} MB, {vgg.multiply_adds / 1e9:.1f} G | its third stage has three convolutions, not two; the comparison of stems has the same slip |
-
-The slides themselves could not be read here: their numbers are as given or remembered. Three sets of notes on the lecture confirm those of
-VGG and of the stem; conv4's 145 rests on memory alone.
-"""
-
-
-def alexnet_table() -> str:
-    network = alexnet()
+def alexnet() -> str:
+    """Returns AlexNet layer by layer; what differs by more than the slide's rounding is bold."""
+    network = counted.alexnet()
     shown = [layer for layer in network.layers if layer.memory]
     heads = ["layer", "input", "kernel, stride, padding", "output"]
     for figure in ("memory, KB", "parameters, k", "multiply-adds, M"):
@@ -129,7 +126,9 @@ def alexnet_table() -> str:
     for (name, slide), layer in zip(SLIDE_ALEXNET.items(), shown, strict=True):
         ours = layer.memory / KB, layer.parameters / 1e3, layer.multiply_adds / 1e6
         dense = layer.kind == "dense"
+        pooling = layer.kind == "max pool"
         notes = ["slide without biases"] if dense else []
+        notes += [f"{counted.pooled([layer]) / 1e6:.1f} M comparisons"] if pooling else []
         cells = []
         for i, (theirs, value) in enumerate(zip(slide, ours, strict=True)):
             as_slide = layer.multiply_adds / 1e3 if dense and i == 1 else value  # without biases
@@ -146,46 +145,22 @@ def alexnet_table() -> str:
     sums = [sum(column) for column in zip(*SLIDE_ALEXNET.values(), strict=True)]
     cells = [cell for s, o in zip(sums, ours, strict=True) for cell in (f"{s:,}", f"{o:,.1f}")]
     rows.append(["sum", "", "", "", *cells, "of the slide: its cells added up"])
-    early = total(shown[:4], "memory") / network.memory
-    return f"""\
-## AlexNet, layer by layer
-
-`python scripts/summarize.py --config=configs/alexnet.py --config.model.form=single_tower --input_size=227`
-prints this for any network. The lecture's AlexNet is the one with a single tower, on 227 x 227.
-
-{markdown.table(rows, left=4)}
-
-Memory is that of the outputs in float32, 1 KB = 1,024 bytes. A multiply-add counts once. The slide
-rounds; where it and the count differ by more than that, the cell is bold. A convolution's parameters on the
-slide include the biases, a fully connected layer's do not. Flattening before fc6 moves no number: 9,216 of them, 36 KB.
-Pooling has no multiply-adds (its comparisons would be {_pooling(shown) / 1e6:.1f} M).
-
-![where memory, parameters and multiply-adds of AlexNet sit](lecture_alexnet.png)
-
-Most memory ({early:.0%}) is that of the maps before the third convolution, nearly all parameters are in the
-fully connected layers, nearly all multiply-adds in the convolutions:
-
-{_shares(network)}
-"""
+    return markdown.table(rows, left=4)
 
 
-def _pooling(layers_: list[Layer]) -> int:
-    """Returns how many elements the windows of poolings hold, all together."""
-    return sum(
-        math.prod(x.output) * math.prod(x.kernel) for x in layers_ if x.kind.endswith("pool")
-    )
-
-
-def _shares(count: Count) -> str:
-    rows = [["part", "memory", "parameters", "multiply-adds"]]
+def alexnet_shares() -> str:
+    """Returns where memory, parameters and multiply-adds of AlexNet sit."""
+    network = counted.alexnet()
     groups = {
-        "convolutions": [x for x in count.layers if x.kind == "conv"],
-        "poolings": [x for x in count.layers if x.kind.endswith("pool")],
-        "fully connected": [x for x in count.layers if x.kind == "dense"],
+        "convolutions": [x for x in network.layers if x.kind == "conv"],
+        "poolings": [x for x in network.layers if x.kind == "max pool"],
+        "fully connected": [x for x in network.layers if x.kind == "dense"],
+        "all before the third convolution": counted.until(network, "max pool", 2),
     }
+    rows = [["part", "memory", "parameters", "multiply-adds"]]
     for name, members in groups.items():
         shares = (
-            total(members, figure) / getattr(count, figure)
+            total(members, figure) / getattr(network, figure)
             for figure in ("memory", "parameters", "multiply_adds")
         )
         rows.append([name, *(f"{100 * share:.1f} %" for share in shares)])
@@ -193,62 +168,48 @@ def _shares(count: Count) -> str:
 
 
 def alexnet_and_vgg() -> str:
-    small, large, slide = alexnet(), vgg16(), vgg16(stages=(2, 2, 2, 3, 3))
-
-    def figures(count):
-        return (
-            total(count.products, "memory") / MB,
-            count.parameters / 1e6,
-            count.multiply_adds / 1e9,
-        )
-
+    """Returns the sums of both; what the slide's VGG-16 has by its slip is bold."""
+    columns = (
+        _sums(network)
+        for network in (counted.alexnet(), counted.vgg16(), counted.vgg16(**SLIDE_VGG))
+    )
     rows = [
-        [
-            "",
-            "AlexNet: slide",
-            "here",
-            "VGG-16: slide",
-            "here",
-            "with 2, 2, 2, 3, 3",
-            "ratio: slide",
-            "here",
-        ]
-    ]
-    names = ("memory, MB", "parameters, M", "multiply-adds, G")
-    slides = (("1.9", "48.6", "25"), ("61", "138", "2.3"), ("0.7", "13.6", "19.4"))
-    for name, (s_small, s_large, s_ratio), a, v, two in zip(
-        names, slides, figures(small), figures(large), figures(slide), strict=True
+        ["", "AlexNet: slide", "here", "VGG-16: slide", "here", "with 2, 2, 2, 3, 3", "ratio: slide", "here"]
+    ]  # fmt: skip
+    for (name, (small, large, ratio)), a, v, slide in zip(
+        SLIDE_ALEXNET_AND_VGG.items(), *columns, strict=True
     ):
-        digits = len(s_large.partition(".")[2])
-        wrong = abs(float(s_large) - v) > 0.5 * 10**-digits
-        shown = f"**{s_large}**" if wrong else s_large
+        digits = len(large.partition(".")[2])
+        wrong = abs(float(large) - v) > 0.5 * 10**-digits
+        large = f"**{large}**" if wrong else large
         rows.append(
-            [name, s_small, f"{a:.2f}", shown, f"{v:.2f}", f"{two:.2f}", s_ratio, f"{v / a:.1f}"]
+            [name, small, f"{a:.2f}", large, f"{v:.2f}", f"{slide:.2f}", ratio, f"{v / a:.1f}"]
         )
-    return f"""\
-## AlexNet beside VGG-16
-
-{markdown.table(rows)}
-
-Memory here is that of convolutions and fully connected layers alone, as on this slide. The slide's VGG-16 has
-two convolutions in the third stage; the paper's has 2, 2, 3, 3, 3 (table 1, column D). With
-`--config.model.stages="(2,2,2,3,3)"` the slide's numbers come out.
-
-![memory, parameters and multiply-adds of AlexNet and VGG-16 by layer](lecture_vgg.png)
-"""
+    return markdown.table(rows)
 
 
-def design_rules() -> str:
-    one = cost(56, 64, conv(64, 5))
-    two = cost(56, 64, conv(64, 3), conv(64, 3))
+def _sums(network: Count) -> tuple[float, float, float]:
+    """Returns MB of the convolutions' and matrix products' outputs, millions of parameters, billions of multiply-adds."""
+    memory = total(network.products, "memory")
+    return memory / MB, network.parameters / 1e6, network.multiply_adds / 1e9
+
+
+def kernels() -> str:
+    """Returns one 5x5 convolution beside two of 3x3."""
     rows = [["64 to 64 channels on 56 x 56", "parameters", "multiply-adds, M", "receptive field"]]
-    for name, found in (("one 5x5", one), ("two 3x3", two)):
+    for name, sides in (("one 5x5", [5]), ("two 3x3", [3, 3])):
+        found = counted.cost(56, 64, *(partial(layers.conv, 64, side) for side in sides))
         field = found.layers[-1].receptive_field[0]
         rows.append([name, f"{found.parameters:,}", f"{found.multiply_adds / 1e6:.1f}", str(field)])
-    stages = [["map", "channels", "memory, KB", "parameters, k", "multiply-adds, M"]]
+    return markdown.table(rows)
+
+
+def stages() -> str:
+    """Returns a 3x3 convolution of each stage of VGG."""
+    rows = [["map", "channels", "memory, KB", "parameters, k", "multiply-adds, M"]]
     for side, channels in ((224, 64), (112, 128), (56, 256), (28, 512), (14, 512)):
-        found = cost(side, channels, conv(channels, 3))
-        stages.append(
+        found = counted.cost(side, channels, partial(layers.conv, channels, 3))
+        rows.append(
             [
                 f"{side} x {side}",
                 str(channels),
@@ -257,101 +218,79 @@ def design_rules() -> str:
                 f"{found.multiply_adds / 1e6:,.1f}",
             ]
         )
-    return f"""\
-## VGG's design rules
-
-**Only 3x3 convolutions.** Two see as much as one 5x5, with {two.parameters / one.parameters:.0%} of its
-parameters and work, and a ReLU more between them.
-
-{markdown.table(rows)}
-
-**Halve the map, double the channels.** Then each 3x3 convolution costs the same multiply-adds, half of the memory
-and four times the parameters of one a stage before. VGG's own maps; its fifth stage keeps 512 channels, so that its
-convolutions cost a quarter. Parameters in this section are without biases.
-
-{markdown.table(stages, left=2)}
-"""
+    return markdown.table(rows, left=2)
 
 
-def googlenet_ends() -> str:
-    stem = _until(googlenet(), "max pool", 2)
-    true, two = (_until(c, "max pool", 3) for c in (vgg16(), vgg16(stages=(2, 2, 2, 3, 3))))
-    work = total(stem, "multiply_adds")
+def _googlenets_stem() -> list:
+    return counted.until(counted.googlenet(), "max pool", 2)
 
-    def figures(members, pools):
-        kept = [x for x in members if pools or x.multiply_adds]
+
+def _vggs_stem(**fields) -> list:
+    """Returns VGG-16's convolutions down to a map of 28 x 28."""
+    layers_ = counted.until(counted.vgg16(**fields), "max pool", 3)
+    return [layer for layer in layers_ if layer.multiply_adds]
+
+
+def stem() -> str:
+    """Returns what leads from 224 x 224 to 28 x 28."""
+    ours = _googlenets_stem()
+    alone = [layer for layer in ours if layer.multiply_adds]
+
+    def figures(members, more=0):
         return (
-            f"{total(kept, 'memory') / MB:.2f}",
-            f"{total(kept, 'parameters'):,}",
-            f"{total(kept, 'multiply_adds') / 1e6:,.1f}",
+            f"{total(members, 'memory') / MB:.2f}",
+            f"{total(members, 'parameters'):,}",
+            f"{(total(members, 'multiply_adds') + more) / 1e6:,.1f}",
         )
 
-    rows = [["from 224 to 28", "memory, MB", "parameters", "multiply-adds, M"]]
-    rows.append(["GoogLeNet: slide", "7.5", "124 K", "**418**"])
-    rows.append(["GoogLeNet: here", *figures(stem, pools=True)])
-    rows.append(["VGG-16: slide", "**42.9**", "**1.1 M**", "**7,485**"])
-    rows.append(["VGG-16: here", *figures(true, pools=False)])
-    rows.append(["with 2, 2, 2, 3, 3: here", *figures(two, pools=False)])
-    head = [x for x in googlenet().layers if x.kind == "dense"]
-    full = [x for x in vgg16().layers if x.kind == "dense"]
-    ends = [["from the last map to 1,000 classes", "parameters", "multiply-adds, M"]]
+    rows = [
+        ["from 224 to 28", "memory, MB", "parameters", "multiply-adds, M"],
+        ["GoogLeNet: slide", "7.5", "124 K", "**418**"],
+        ["GoogLeNet: here", *figures(ours)],
+        ["its convolutions alone: here", *figures(alone)],
+        [
+            "an operation for each element of a pooling's window: here",
+            *figures(ours, counted.pooled(ours)),
+        ],
+        ["VGG-16: slide", "**42.9**", "**1.1 M**", "**7,485**"],
+        ["VGG-16: here", *figures(_vggs_stem())],
+        ["with 2, 2, 2, 3, 3: here", *figures(_vggs_stem(**SLIDE_VGG))],
+    ]
+    return markdown.table(rows)
+
+
+def stem_ratios() -> str:
+    """Returns VGG-16's stem over GoogLeNet's; memory is that of convolutions."""
+    ours = [layer for layer in _googlenets_stem() if layer.multiply_adds]
+    rows = [["VGG-16 over GoogLeNet, to 28", "memory", "parameters", "multiply-adds"]]
+    rows.append(["slide", "5.7", "8.9", "17.8"])
     for name, members in (
-        ("GoogLeNet: global average, one layer", head),
-        ("VGG-16: three layers", full),
+        ("here", _vggs_stem()),
+        ("with 2, 2, 2, 3, 3: here", _vggs_stem(**SLIDE_VGG)),
     ):
-        work_of = total(members, "multiply_adds") / 1e6
-        ends.append([name, f"{total(members, 'parameters'):,}", f"{work_of:,.1f}"])
-    conv_memory = _without_pooling(stem)
-    times = [["VGG-16 over GoogLeNet, to 28", "memory", "parameters", "multiply-adds"]]
-    times.append(["slide", "5.7", "8.9", "17.8"])
-    for name, members in (("here", true), ("with 2, 2, 2, 3, 3: here", two)):
-        ratios = (
-            _without_pooling(members) / conv_memory,
-            *(total(members, f) / total(stem, f) for f in ("parameters", "multiply_adds")),
-        )
-        times.append([name, *(f"{ratio:.1f}" for ratio in ratios)])
-    return f"""\
-## GoogLeNet's two ends
-
-**An aggressive stem** takes the map from 224 to 28 before the costly part begins.
-
-{markdown.table(rows)}
-
-{markdown.table(times)}
-
-The slide's 418 looks like 481 with two digits swapped: the convolutions have
-{work / 1e6:.1f} M, with an operation for each element of a pooling's window
-{(work + _pooling(stem)) / 1e6:.1f} M. Its memory includes GoogLeNet's poolings but not VGG's; our ratios leave both out
-({conv_memory / MB:.2f} MB for GoogLeNet). Its VGG has two convolutions in the third stage, once more.
-
-**No large fully connected layers:**
-
-{markdown.table(ends)}
-"""
+        figures = ("memory", "parameters", "multiply_adds")
+        rows.append([name, *(f"{total(members, f) / total(ours, f):.1f}" for f in figures)])
+    return markdown.table(rows)
 
 
-def _without_pooling(members: list[Layer]) -> int:
-    """Returns the bytes of the outputs of convolutions."""
-    return total([x for x in members if x.multiply_adds], "memory")
+def head() -> str:
+    """Returns what leads from the last map to the classes."""
+    rows = [["from the last map to 1,000 classes", "parameters", "multiply-adds, M"]]
+    for name, network in (
+        ("GoogLeNet: global average, one layer", counted.googlenet()),
+        ("VGG-16: three layers", counted.vgg16()),
+    ):
+        members = [layer for layer in network.layers if layer.kind == "dense"]
+        work = total(members, "multiply_adds") / 1e6
+        rows.append([name, f"{total(members, 'parameters'):,}", f"{work:,.1f}"])
+    return markdown.table(rows)
 
 
-def _until(count: Count, kind: str, number: int) -> list[Layer]:
-    """Returns the layers up to the `number`-th of a kind."""
-    found = []
-    for layer in count.layers:
-        found.append(layer)
-        number -= layer.kind == kind
-        if not number:
-            return found
-    raise ValueError(f"the network has too few layers of kind {kind}")
-
-
-def residual_blocks(networks: list[dict]) -> str:
+def residual_blocks() -> str:
+    """Returns the basic beside the bottleneck block, for C = 64."""
     more = {"last_scale": nn.initializers.ones, "shortcut": None}
-    basic = cost(56, 64, partial(resnet.BasicBlock, width=64, **BLOCK, **more))
-    bottleneck = cost(
-        56, 256, partial(resnet.BottleneckBlock, width=64, stride_in="3x3", **BLOCK, **more)
-    )
+    basic = partial(resnet.BasicBlock, width=64, **BLOCK, **more)
+    bottleneck = partial(resnet.BottleneckBlock, width=64, stride_in="3x3", **BLOCK, **more)
     rows = [
         [
             "block on 56 x 56",
@@ -362,7 +301,8 @@ def residual_blocks(networks: list[dict]) -> str:
             "in all, M",
         ]
     ]
-    for name, channels, found in (("basic", 64, basic), ("bottleneck", 256, bottleneck)):
+    for name, channels, block in (("basic", 64, basic), ("bottleneck", 256, bottleneck)):
+        found = counted.cost(56, channels, block)
         position = found.multiply_adds // 56**2
         rows.append(
             [
@@ -374,43 +314,36 @@ def residual_blocks(networks: list[dict]) -> str:
                 f"{found.multiply_adds / 1e6:.1f}",
             ]
         )
+    return markdown.table(rows)
+
+
+def resnets(networks: list[dict]) -> str:
+    """Returns the slide of the ResNets beside both forms of each.
+
+    Args:
+      networks: of tests/counts.json.
+    """
     known = {network["name"]: network for network in networks}
-    heads = [
-        "layers",
-        "GFLOP: slide",
-        "the paper's form",
-        "torchvision's form",
-        "top-5 error, %: slide",
+    rows = [
+        [
+            "layers",
+            "GFLOP: slide",
+            "the paper's form",
+            "torchvision's form",
+            "top-5 error, %: slide",
+            "torchvision's weights",
+        ]
     ]
-    table = [[*heads, "torchvision's weights"]]
     for depth, (work, error) in SLIDE_RESNETS.items():
         paper = known[f"ResNet-{depth}" + ", shortcut A" * (depth < 50)]
         other = known[f"ResNet-{depth}" + " v1.5" * (depth >= 50)]
         works = (f"{n['multiply_adds'] / 1e9:.2f}" for n in (paper, other))
-        table.append([str(depth), work, *works, error, f"{other['published']['top5']:.2f}"])
-    return f"""\
-## Basic and bottleneck block
-
-For C = 64. The bottleneck has one layer more and four times the channels outside, for less work: 4 + 9 + 4 = 17
-products of C x C instead of 9 + 9 = 18.
-
-{markdown.table(rows)}
-
-**The slide of the ResNets** lists the paper's costs beside the errors of torchvision's weights, which are of another form: shortcut
-B in 18 and 34 layers, and the stride of a bottleneck in its 3x3 instead of its first 1x1 convolution.
-
-{markdown.table(table)}
-"""
+        rows.append([str(depth), work, *works, error, f"{other['published']['top5']:.2f}"])
+    return markdown.table(rows)
 
 
 def cardinality() -> str:
-    published = {
-        1: (64, 23.9, 22.0),
-        2: (40, 23.0, 21.7),
-        4: (24, 22.6, 21.4),
-        8: (14, 22.3, 21.3),
-        32: (4, 22.2, 21.2),
-    }
+    """Returns ResNeXt's blocks of more and narrower paths, for C = 64."""
     rows = [
         [
             "paths x width", "width for equal cost", "parameters", "multiply-adds a position", "relative",
@@ -418,11 +351,11 @@ def cardinality() -> str:
         ]
     ]  # fmt: skip
     reference = None
-    for paths, (width, error_50, error_101) in published.items():
+    for paths, (width, *errors) in RESNEXTS.items():
         block = partial(
             resnext.Block, width=paths * width, features=256, cardinality=paths, **BLOCK
         )
-        found = cost(56, 256, block)
+        found = counted.cost(56, 256, block)
         position = found.multiply_adds // 56**2
         reference = reference or position
         # 9 G c^2 + 8 G c C = 17 C^2 of the bottleneck block, with C = 64
@@ -434,152 +367,34 @@ def cardinality() -> str:
                 f"{found.parameters:,}",
                 f"{position:,}",
                 f"{position / reference:.3f}",
-                f"{error_50:.1f}",
-                f"{error_101:.1f}",
+                *(f"{error:.1f}" for error in errors),
             ]
         )
-    return f"""\
-## ResNeXt: more paths at equal cost
-
-A block of G paths of width c on 4C channels does G (8Cc + 9c^2) multiply-adds a position: equal to the bottleneck's
-17 C^2 for the widths in the second column, rounded in the paper. C = 64; parameters with BatchNorm's.
-
-{markdown.table(rows)}
-
-Errors: ImageNet, one crop, arXiv:1611.05431, table 3, as on the slide; the first and the last of each column are confirmed by the
-authors' code, those between were not read again. [ablations.md](ablations.md) trains all five on CIFAR-10.
-"""
+    return markdown.table(rows)
 
 
 def separable(networks: list[dict]) -> str:
+    """Returns 3x3 convolutions beside depthwise separable ones, and MobileNet of either.
+
+    Args:
+      networks: of tests/counts.json.
+    """
     rows = [
         ["channels", "3x3 convolution, M", "depthwise separable, M", "times fewer", "9C / (9 + C)"]
     ]
     for channels in (64, 128, 512, 1024):
-        full = cost(14, channels, conv(channels, 3)).multiply_adds
-        part = cost(
-            14,
-            channels,
-            partial(
-                mobilenet.SeparableConv,
-                features=channels,
-                activation=layers.relu,
-                **BLOCK,
-            ),
-        ).multiply_adds
-        rows.append(
-            [
-                f"{channels:,}",
-                f"{full / 1e6:,.2f}",
-                f"{part / 1e6:,.2f}",
-                f"{full / part:.2f}",
-                f"{9 * channels / (9 + channels):.2f}",
-            ]
+        block = partial(mobilenet.SeparableConv, features=channels, activation=layers.relu, **BLOCK)
+        full, part = (
+            counted.cost(14, channels, one).multiply_adds
+            for one in (partial(layers.conv, channels, 3), block)
         )
-    thin, full = (
-        next(n["multiply_adds"] for n in networks if n["name"] == name)
-        for name in ("MobileNet 1.0", "MobileNet, full convolutions")
-    )
-    return f"""\
-## MobileNet: depthwise separable convolutions
-
-C to C channels on a map of 14 x 14; the limit is 9.
-
-{markdown.table(rows, left=0)}
-
-The whole MobileNet has {thin / 1e6:,.0f} M multiply-adds, with full convolutions in their place {full / 1e6:,.0f} M, {full / thin:.1f}
-times as many, as in the paper's table 4.
-"""
+        limit = f"{9 * channels / (9 + channels):.2f}"
+        rows.append([f"{channels:,}", *_fewer(full, part), limit])
+    known = {network["name"]: network["multiply_adds"] for network in networks}
+    whole = _fewer(known["MobileNet, full convolutions"], known["MobileNet 1.0"])
+    rows.append(["the whole MobileNet", *whole, ""])
+    return markdown.table(rows, left=0)
 
 
-def networks_table(networks: list[dict]) -> str:
-    """Returns the section of all networks by year.
-
-    Args:
-      networks: of tests/counts.json.
-    """
-    rows = [
-        [
-            "year", "network", "size", "parameters, M", "multiply-adds, G", "activations, M", "MB",
-            "top-1 error, %", "top-5", "of",
-        ]
-    ]  # fmt: skip
-    for network in by_year(networks):
-        known = network["published"] or {"top1": None, "top5": None}
-        of = f"{known['where']}, {known['source']}" if network["published"] else ""
-        activations = network["activations"]
-        rows.append(
-            [
-                str(year(network)),
-                network["name"],
-                str(network["image_size"]),
-                f"{network['parameters'] / 1e6:.2f}",
-                f"{network['multiply_adds'] / 1e9:.3f}",
-                f"{activations / 1e6:.2f}",
-                f"{4 * activations / MB:.1f}",
-                *(f"{known[k]:.2f}" if known[k] is not None else "" for k in ("top1", "top5")),
-                of,
-            ]
-        )
-    return f"""\
-## All networks by year
-
-{markdown.table(rows, left=2)}
-
-Activations are the outputs of convolutions and fully connected layers for one image, MB their size in float32; training keeps more,
-such as the outputs of BatchNorm. Years are those of the papers' first versions; a later variant (BatchNorm, v1.5) stands in the year of its
-network. Errors are published ones on ImageNet's validation set, by whom and how in the last column; nothing was trained on
-ImageNet here. Recipes differ: newer ones are longer and augment more, so a row says as much of its recipe as of its network.
-
-![top-1 accuracy against multiply-adds, area by parameters](lecture_bubbles.png)
-
-*Published accuracy of one crop against multiply-adds; the area of a disc is the number of parameters, its colour the year. 224 x 224, NASNet-A large
-331 x 331. AlexNet is Caffe's copy of the paper's network (42.9 % error); plain networks have no published error of one crop.*
-"""
-
-
-def check(networks: list[dict]) -> None:
-    """Raises ValueError where a network of the page lacks one of its numbers."""
-    wanted = {"image_size", "parameters", "multiply_adds", "activations", "published", "paper"}
-    for network in networks:
-        missing = sorted(wanted - network.keys())
-        if network.get("readme") and missing:
-            raise ValueError(
-                f"tests/counts.json: {network['name']} is a row of docs/networks.md and docs/lecture.md, but has no "
-                f"{', '.join(missing)}: scripts/summarize.py counts a network"
-            )
-
-
-def year(network: dict) -> int:
-    """Returns the year of the first version of a network's paper."""
-    venue, _, number = network["paper"].rpartition(" ")
-    return int(number) if venue else 2000 + int(number[:2])  # NIPS 2012, or arXiv's 1512.03385
-
-
-def by_year(networks: list[dict]) -> list[dict]:
-    """Returns the ImageNet networks of docs/networks.md by year, within a year in the order of the file."""
-    chosen = [n for n in networks if n.get("readme") and n["image_size"] >= 224]
-    return sorted(chosen, key=year)
-
-
-def document(networks: list[dict], two_devices: str) -> str:
-    """Returns docs/lecture.md.
-
-    Args:
-      networks: of tests/counts.json.
-      two_devices: the section of `analysis.towers`.
-    """
-    check(networks)
-    sections = (
-        introduction(),
-        alexnet_table(),
-        alexnet_and_vgg(),
-        design_rules(),
-        googlenet_ends(),
-        residual_blocks(networks),
-        cardinality(),
-        separable(networks),
-        two_devices,
-        networks_table(networks),
-    )
-    return "\n".join(sections)
+def _fewer(full: int, part: int) -> tuple[str, str, str]:
+    return f"{full / 1e6:,.2f}", f"{part / 1e6:,.2f}", f"{full / part:.2f}"
