@@ -48,6 +48,7 @@ ALLOW = flags.DEFINE_bool(
 
 
 def main() -> None:
+    models.resolve(command.CONFIG.value.model)
     train(command.CONFIG.value, command.workdir(), ALLOW.value)
 
 

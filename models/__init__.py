@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models import layers
+from models import genotypes, layers
 
 
 def available() -> list[str]:
@@ -29,9 +29,10 @@ def create(name: str, **fields) -> nn.Module:
 
     Args:
       name: one of `available()`.
-      **fields: the fields of that architecture's `Model`, for example `depth=50`.
+      **fields: the fields of that architecture's `Model`, for example `depth=50`; see `resolve`.
 
     Raises:
+      FileNotFoundError: a field names a file that is not there.
       ValueError: no such architecture, field or dtype, or no number of classes; the message lists the
         right ones.
     """
@@ -48,7 +49,25 @@ def create(name: str, **fields) -> nn.Module:
     if fields.get("num_classes", 0) < 1:
         raise ValueError(f"model {name!r} needs num_classes, the number of classes, at least 1")
     layers.one_of("dtype", fields.get("dtype", "float32"), ("float32", "bfloat16", "float16"))
+    resolve(fields)
     return model(**fields)
+
+
+def resolve(fields) -> None:
+    """Replaces the name of a JSON file in the field "genotype" by what the file holds.
+
+    So a recorded config says all of the network.
+
+    Args:
+      fields: those of `create`, a dictionary or a config's section, which is changed.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it holds no genotype.
+    """
+    genotype = fields.get("genotype", "")
+    if isinstance(genotype, str) and genotype.endswith(".json"):
+        fields["genotype"] = genotypes.load(genotype)
 
 
 def features(module: nn.Module, variables, x) -> dict[str, jax.Array]:

@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 import configs
 import data
+import models
 from data.messages import plain
 from search import children, finals, loop, methods, ranges, report, spaces
 from search.sharing import read_found
@@ -59,6 +60,7 @@ MAY_DIFFER = {"nas.methods", "nas.seeds", "nas.asks", "nas.sharing.seeds"} | {
 
 def main() -> None:
     config = command.CONFIG.value
+    models.resolve(config.model)
     if files.in_bucket(command.workdir()):
         raise ValueError(
             "a search locks and appends to its files: let --workdir be a folder on a disk"

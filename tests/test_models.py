@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import models
-from models import layers, nasnet, preact_resnet, resnet, resnext
+from models import layers, preact_resnet, resnet, resnext
+from models.genotypes import cells
 
 SMALL_CELL = (  # genotypes: two nodes are enough to see every path of the code
     ((("sep3", 1, "avg", 0), ("max", 2, "id", 0)), (0, 2, 3)),
@@ -340,7 +341,7 @@ def test_the_orders_here_are_all_that_there_are():
     "fields",
     [
         {"genotype": CELL_OF_LAST_ALONE},
-        *({"genotype": "", "cell": cell} for cell in nasnet.GENOTYPES),
+        *({"genotype": "", "cell": cell} for cell in cells.PUBLISHED),
     ],
 )
 def test_a_searched_cell_is_a_model_without_new_code(fields):
@@ -349,7 +350,7 @@ def test_a_searched_cell_is_a_model_without_new_code(fields):
     variables = jax.eval_shape(lambda: module.init(jax.random.key(0), images))
     assert jax.eval_shape(module.apply, variables, images).shape == (2, 5)
     assert {"Cell_0", "Cell_4"} <= set(variables["params"])
-    normal, _ = module.genotype or nasnet.GENOTYPES[module.cell]
+    normal, _ = module.genotype or cells.PUBLISHED[module.cell]
     width = 4 * module.filters * len(normal[1])  # the output concatenates these nodes
     assert variables["params"]["Dense_0"]["kernel"].shape[0] == width
 
@@ -448,7 +449,7 @@ def test_an_option_that_the_paper_does_not_have_is_answered_with_those_it_has(fi
 @pytest.mark.parametrize(
     "genotype, message",
     [
-        (nasnet.GENOTYPES["nasnet_a"][:1], "must be .normal, reduction."),
+        (cells.PUBLISHED["nasnet_a"][:1], "must be .normal, reduction."),
         ((((("sep3", 0, "avg"),), (2,)),) * 2, "operation, input, operation, input"),
         ((((("sep3", 0, "avg", 2),), (2,)),) * 2, "input of node 2 2: choose one of 0, 1"),
         ((((("sep3", 0, "avg", -1),), (2,)),) * 2, "input of node 2 -1: choose one of 0, 1"),

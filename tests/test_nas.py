@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 import data
 import models
-from models import nasnet, zoph_le
+from models import genotypes, nasnet
 from search import children, loop, methods, proxy, ranges, report, spaces, supernet
 from training import files
 from training.state import TrainState
@@ -99,7 +99,7 @@ def test_ageing_kills_the_oldest_not_the_worst():
 )
 def test_all_tokens_of_a_space_describe_a_network(space):
     rng = np.random.default_rng(0)
-    check = {"nasnet": nasnet.check_genotype, "zoph_le": zoph_le.check_genotype}[space.network]
+    check = {"nasnet": genotypes.cells.check, "zoph_le": genotypes.layers.check}[space.network]
     for _ in range(100):
         tokens = space.draw(rng)
         assert check(loop.as_text(space.decode(tokens))) == space.decode(tokens)

@@ -27,6 +27,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import rounds
 from configs import digits, spaces
+from models.genotypes import load
 from search import genotypes, loop, methods, report, sharing
 from search import spaces as genotype_spaces
 from sweeps import folder as sweep_folder
@@ -233,7 +234,7 @@ def make_genotype(content):
 
 
 def read_genotype(folder: pathlib.Path) -> None:
-    print(genotypes.text(command.read_genotype(str(folder / "genotype.json"))))
+    print(genotypes.text(load(str(folder / "genotype.json"))))
 
 
 def make_engine(folder: pathlib.Path) -> None:
