@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 import tensorstore
 from faults.checkpoints import DAMAGES, campaign, flip, restore, save, some_state
@@ -255,3 +256,16 @@ def test_an_error_of_a_save_in_the_background_is_raised_and_not_logged(
     saved.close()
     assert not caplog.records
     assert saved.steps() == []
+
+
+def test_a_checkpoint_that_another_process_cannot_read_is_damaged_for_all(tmp_path, monkeypatch):
+    saved = checkpoints.Checkpoints(tmp_path)
+    for step in (1, 2):
+        saved.save(step, some_state(step), None)
+    saved.wait()
+    others = iter([[False, True], [False, False]])  # of the newest, of the one before
+    monkeypatch.setattr(
+        checkpoints.multihost_utils, "process_allgather", lambda mine: np.array(next(others)) | mine
+    )
+    assert int(saved.restore("latest", some_state(0)).step) == 1
+    saved.close()

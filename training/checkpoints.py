@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from zlib import crc32
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
@@ -284,7 +285,7 @@ class Checkpoints:
                 local = epath.Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 files.copy(folder, local)
                 folder = local
-            saved = _verify(step, folder)
+            saved = _all_verify(step, folder)
             if saved is not None:
                 _check_same_network(step, saved["arrays"], like)
                 return _read(folder / "default", like, partial)
@@ -418,6 +419,24 @@ def _verify(step: int, folder: epath.Path) -> dict | None:
         if there.get(name) != digest:
             raise DamagedError(f"{name} is {'damaged' if name in there else 'missing'}")
     return content
+
+
+def _all_verify(step: int, folder: epath.Path) -> dict | None:
+    """Returns what `_verify` does once all processes have found the checkpoint whole; they read it together.
+
+    Raises:
+      DamagedError: one of them has not.
+    """
+    found, problem = None, None
+    try:
+        found = _verify(step, folder)
+    except DamagedError as error:
+        problem = error
+    if multihost_utils.process_allgather(np.array(problem is not None)).any() and problem is None:
+        problem = DamagedError("another process cannot read it")
+    if problem is not None:
+        raise problem
+    return found
 
 
 def _metrics(folder: epath.Path) -> dict[str, float] | None:
