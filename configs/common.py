@@ -125,6 +125,11 @@ def model(name: str, **fields) -> ConfigDict:
     return config
 
 
+def architectures() -> list[str]:
+    """Returns the names that `model` accepts."""
+    return [f.stem for f in sorted(MODELS.glob("*.py")) if "\nclass Model(" in f.read_text("utf-8")]
+
+
 def fields_of(name: str) -> dict[str, Field]:
     """Returns the fields of the class `Model` of models/NAME.py.
 
@@ -134,8 +139,7 @@ def fields_of(name: str) -> dict[str, Field]:
     text = file.read_text("utf-8") if file.is_file() else ""
     classes = [node for node in ast.parse(text).body if getattr(node, "name", "") == "Model"]
     if not classes:
-        names = [f.stem for f in sorted(MODELS.glob("*.py")) if "\nclass Model(" in f.read_text()]
-        raise ValueError(f"unknown model {name!r}; available: {', '.join(names)}")
+        raise ValueError(f"unknown model {name!r}; available: {', '.join(architectures())}")
     lines = text.splitlines()
     return {
         node.target.id: Field(
