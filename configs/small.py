@@ -81,9 +81,8 @@ NETWORKS = {
     ),
 }
 FOR_SMALL_IMAGES = {"stem": "small", "layout": "cifar"}  # of an architecture that is not listed
-for name in sorted(
-    set(common.architectures()) - {architecture for architecture, _ in NETWORKS.values()}
-):
-    known = common.fields_of(name)
-    NETWORKS[name] = (name, {f: value for f, value in FOR_SMALL_IMAGES.items() if f in known})
+for name in common.architectures():
+    if name not in NETWORKS:
+        known = common.fields_of(name)
+        NETWORKS[name] = (name, {f: value for f, value in FOR_SMALL_IMAGES.items() if f in known})
 WITHOUT_BATCH_NORM = ("alexnet", "zfnet", "vgg", "googlenet")
