@@ -57,7 +57,7 @@ def get_config() -> ConfigDict:
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # "sgd", "rmsprop" or "adamw"
     config.optimizer.learning_rate = 0.1  # per 256 images
-    config.optimizer.schedule = "cosine"  # constant, steps, linear, exponential, polynomial
+    config.optimizer.schedule = "cosine"  # constant, steps, cosine, linear, exponential, polynomial
     config.optimizer.warmup_epochs = 0.0  # in which the learning rate rises
     config.optimizer.warmup_factor = 0.0  # the warm-up starts at this part of the learning rate
     config.optimizer.decay_at = (1 / 3, 2 / 3)  # of "steps": fractions of the run
@@ -71,7 +71,7 @@ def get_config() -> ConfigDict:
     config.optimizer.beta2 = 0.999  # of "adamw"
     config.optimizer.epsilon = 1e-8  # of "rmsprop", where 1.0 is usual on ImageNet; of "adamw"
     config.optimizer.weight_decay = 1e-4  # L2 regularisation; of "adamw" decoupled
-    config.optimizer.decay = "kernels"  # "all": biases and BatchNorm, too; or "not_depthwise"
+    config.optimizer.decay = "kernels"  # "kernels"; "all": BatchNorm, biases, too; "not_depthwise"
     config.optimizer.clip_norm = 0.0  # 0: no clipping
 
     config.model = ConfigDict()
@@ -143,12 +143,19 @@ def fields_of(name: str) -> dict[str, Field]:
     lines = text.splitlines()
     return {
         node.target.id: Field(
-            default=node.value and ast.literal_eval(node.value),
+            default=node.value and _literal(node.value, f"models/{name}.py, {node.target.id}"),
             meaning=lines[node.end_lineno - 1][node.end_col_offset :].lstrip(" #"),
         )
         for node in classes[0].body
         if isinstance(node, ast.AnnAssign)
     }
+
+
+def _literal(node: ast.expr, where: str):
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f"{where}: let the default be a literal, such as 0.5") from None
 
 
 def comments(file: pathlib.Path) -> dict[str, str]:
