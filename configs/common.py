@@ -57,7 +57,7 @@ def get_config() -> ConfigDict:
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # "sgd", "rmsprop" or "adamw"
     config.optimizer.learning_rate = 0.1  # per 256 images
-    config.optimizer.schedule = "cosine"  # constant, steps, linear, exponential, polynomial
+    config.optimizer.schedule = "cosine"  # constant, steps, cosine, linear, exponential, polynomial
     config.optimizer.warmup_epochs = 0.0  # in which the learning rate rises
     config.optimizer.warmup_factor = 0.0  # the warm-up starts at this part of the learning rate
     config.optimizer.decay_at = (1 / 3, 2 / 3)  # of "steps": fractions of the run
@@ -71,7 +71,7 @@ def get_config() -> ConfigDict:
     config.optimizer.beta2 = 0.999  # of "adamw"
     config.optimizer.epsilon = 1e-8  # of "rmsprop", where 1.0 is usual on ImageNet; of "adamw"
     config.optimizer.weight_decay = 1e-4  # L2 regularisation; of "adamw" decoupled
-    config.optimizer.decay = "kernels"  # "all": biases and BatchNorm, too; or "not_depthwise"
+    config.optimizer.decay = "kernels"  # "kernels"; "all": BatchNorm, biases, too; "not_depthwise"
     config.optimizer.clip_norm = 0.0  # 0: no clipping
 
     config.model = ConfigDict()
@@ -125,6 +125,11 @@ def model(name: str, **fields) -> ConfigDict:
     return config
 
 
+def architectures() -> list[str]:
+    """Returns the names that `model` accepts."""
+    return [f.stem for f in sorted(MODELS.glob("*.py")) if "\nclass Model(" in f.read_text("utf-8")]
+
+
 def fields_of(name: str) -> dict[str, Field]:
     """Returns the fields of the class `Model` of models/NAME.py.
 
@@ -134,17 +139,23 @@ def fields_of(name: str) -> dict[str, Field]:
     text = file.read_text("utf-8") if file.is_file() else ""
     classes = [node for node in ast.parse(text).body if getattr(node, "name", "") == "Model"]
     if not classes:
-        names = [f.stem for f in sorted(MODELS.glob("*.py")) if "\nclass Model(" in f.read_text()]
-        raise ValueError(f"unknown model {name!r}; available: {', '.join(names)}")
+        raise ValueError(f"unknown model {name!r}; available: {', '.join(architectures())}")
     lines = text.splitlines()
     return {
         node.target.id: Field(
-            default=node.value and ast.literal_eval(node.value),
+            default=node.value and _literal(node.value, f"models/{name}.py, {node.target.id}"),
             meaning=lines[node.end_lineno - 1][node.end_col_offset :].lstrip(" #"),
         )
         for node in classes[0].body
         if isinstance(node, ast.AnnAssign)
     }
+
+
+def _literal(node: ast.expr, where: str):
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f"{where}: let the default be a literal, such as 0.5") from None
 
 
 def comments(file: pathlib.Path) -> dict[str, str]:

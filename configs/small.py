@@ -3,7 +3,7 @@
   curl -O https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz && tar xzf imagenette2-160.tgz
   python train.py --config=configs/small.py:vgg --workdir=runs/vgg
 
-The name after the colon is one of NETWORKS; the default is resnet. Imagenette
+The name after the colon is one of NETWORKS, which has each architecture; the default is resnet. Imagenette
 (https://github.com/fastai/imagenette) at 32 x 32, or your own images as in configs/imagenette.py. One
 recipe for all, none of a paper; networks without BatchNorm have a lower learning rate and clipped
 gradients. No figures are published for this.
@@ -80,4 +80,9 @@ NETWORKS = {
         },
     ),
 }
+FOR_SMALL_IMAGES = {"stem": "small", "layout": "cifar"}  # of an architecture that is not listed
+for name in common.architectures():
+    if name not in NETWORKS:
+        known = common.fields_of(name)
+        NETWORKS[name] = (name, {f: value for f, value in FOR_SMALL_IMAGES.items() if f in known})
 WITHOUT_BATCH_NORM = ("alexnet", "zfnet", "vgg", "googlenet")

@@ -8,6 +8,7 @@ import json
 import jax
 import jax.numpy as jnp
 import pytest
+from conftest import PROJECT
 from flax.traverse_util import flatten_dict
 
 import configs
@@ -89,8 +90,10 @@ def test_every_network_has_a_config_for_its_papers_images_and_one_for_small_imag
         classes, source = 10, "tfds:cifar10"
     found = [load(name) for name in NAMES if not name.startswith("small:")]
     found = [c for c in found if c.model.name == network and c.model.num_classes == classes]
-    assert found
-    assert all(c.input.source == source for c in found)
+    assert found, (
+        f"models/{network}.py has no experiment of {classes} classes: add configs/{network}.py"
+    )
+    assert all(c.input.source == source for c in found), f"let it have input.source {source}"
     assert load(f"small:{network}").model.name == network
 
 
@@ -133,7 +136,23 @@ def test_help_has_each_field_as_a_flag_with_its_value_and_meaning(capsys):
     assert {flag.partition("=")[0] for flag in meanings} == {f"--config.{name}" for name in config}
     assert meanings["--config.model.cardinality=32"] == "number of paths"
     assert meanings["--config.optimizer.name=sgd"] == '"sgd", "rmsprop" or "adamw"'
-    assert [m for flag, m in meanings.items() if not m and ".model." not in flag] == []
+    silent = [flag for flag, meaning in meanings.items() if not meaning and ".model." not in flag]
+    assert not silent, f"say behind these fields in configs/common.py what they mean: {silent}"
+
+
+@pytest.mark.parametrize(
+    "field, choices",
+    [
+        ("input.crop", pipeline.CROPS),
+        ("optimizer.name", optimizer.OPTIMIZERS),
+        ("optimizer.schedule", optimizer.SCHEDULES),
+        ("optimizer.decay", optimizer.DECAYED),
+    ],
+)
+def test_the_comment_of_a_field_names_all_its_choices(field, choices):
+    comment = common.comments(PROJECT / "configs" / "common.py")[field]
+    missing = [choice for choice in choices if choice not in comment]
+    assert not missing, f"name {missing} behind {field} in configs/common.py"
 
 
 def test_networks_of_many_equal_blocks_have_a_depth_that_exists():
@@ -172,7 +191,8 @@ def test_every_number_of_a_config_has_a_range_and_is_in_it(config):
         for one in (value if isinstance(value, tuple) else (value,))
         if isinstance(one, int | float) and not isinstance(one, bool)
     }
-    assert numeric <= set(ranges.RANGES)
+    missing = {name for name in numeric - set(ranges.RANGES) if not name.startswith("model.")}
+    assert not missing, f"say in training/ranges.py what these may be: {missing}"
 
 
 @pytest.mark.parametrize("field", ranges.RANGES)
@@ -195,6 +215,22 @@ def test_a_number_out_of_its_range_is_told_with_the_range(field):
             ranges.check(config)
 
 
+@pytest.mark.parametrize(
+    "field, value, told",
+    [
+        ("model.depth", 0, "model.depth 0: let it be at least 1 and at most 2,147,483,647"),
+        ("model.width_multiplier", 0.0, "model.width_multiplier 0.0: let it be above 0"),
+    ],
+)
+def test_a_number_of_a_network_without_a_range_of_its_own_is_above_0(field, value, told):
+    config = load("digits")
+    config.model = {"depth": 8, "width_multiplier": 1.0, "scan": False}
+    ranges.check(config)
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=told):
+        ranges.check(config)
+
+
 def test_a_run_has_to_have_a_length():
     config = load("digits")
     config.total_steps = 0
@@ -209,15 +245,16 @@ def test_the_config_of_a_run_is_read_back_as_it_was(config, tmp_path):
     assert metrics.differences(config.to_dict(), json.loads(json.dumps(config.to_dict()))) == {}
 
 
-def test_the_config_of_an_older_run_gets_what_such_runs_did(tmp_path):
-    config = load("imagenette")
-    assert config.input.exif_orientation
-    with config.input.unlocked():
-        del config.input.exif_orientation
-    (tmp_path / "metrics.jsonl").write_text(json.dumps({"config": config.to_dict()}) + "\n")
-    assert command.config_of_run(str(tmp_path)).input.exif_orientation is False
-    found = metrics.differences(config.to_dict(), load("imagenette").to_dict())
-    assert list(found) == ["input.exif_orientation"]
+def test_the_config_of_the_first_runs_gets_what_such_runs_did(tmp_path):
+    first = json.loads((PROJECT / "tests" / "first_run.json").read_text())  # a run of imagenette
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(first) + "\n")
+    found, now = command.config_of_run(str(tmp_path)), load("imagenette")
+    missing = set(flatten_dict(now.to_dict(), sep=".")) - set(
+        flatten_dict(found.to_dict(), sep=".")
+    )
+    assert not missing, f"BEFORE_THERE_WAS of training/metrics.py: what did runs before {missing}?"
+    assert not found.input.exif_orientation and now.input.exif_orientation
+    assert list(metrics.differences(first["config"], now.to_dict())) == ["input.exif_orientation"]
 
 
 @pytest.mark.parametrize(

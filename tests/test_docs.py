@@ -5,6 +5,7 @@ import re
 import pytest
 from conftest import PROJECT
 
+import models
 from analysis import markdown
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted(PROJECT.glob("docs/*.md"))]
@@ -44,6 +45,14 @@ def test_the_readme_is_short_and_links_each_page():
     text = (PROJECT / "README.md").read_text("utf-8")
     assert text.count("\n") <= 150
     assert [page.name for page in PAGES[2:] if f"(docs/{page.name}" not in text] == []
+
+
+@pytest.mark.parametrize("architecture", models.available())
+def test_the_readme_has_a_row_of_each_family(architecture):
+    rows = [line for line in (PROJECT / "README.md").read_text("utf-8").splitlines() if "|" in line]
+    assert any(f"`{architecture}`" in row for row in rows), (
+        f"the table of README.md has no row with `{architecture}`, of models/{architecture}.py: add it"
+    )
 
 
 def test_the_files_that_the_table_of_differences_names_are_there():
