@@ -135,7 +135,7 @@ def test_help_has_each_field_as_a_flag_with_its_value_and_meaning(capsys):
     config = flatten_dict(load("resnext:101").to_dict(), sep=".")
     assert {flag.partition("=")[0] for flag in meanings} == {f"--config.{name}" for name in config}
     assert meanings["--config.model.cardinality=32"] == "number of paths"
-    assert meanings["--config.optimizer.name=sgd"] == '"sgd", "rmsprop" or "adamw"'
+    assert meanings["--config.optimizer.learning_rate=0.1"] == "per 256 images"
     silent = [flag for flag, meaning in meanings.items() if not meaning and ".model." not in flag]
     assert not silent, f"say behind these fields in configs/common.py what they mean: {silent}"
 
