@@ -34,6 +34,7 @@ CROPS = flags.DEFINE_integer("crops", 1, "1, the centre; or 10, also the corners
 
 def main() -> None:
     config, workdir = command.CONFIG.value, command.workdir()
+    models.resolve(config.model)
     ranges.check(config)
     run = metrics.newest_header(metrics.read_lines(workdir))
     if not run:

@@ -15,14 +15,14 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(
         include=[
-            "analysis",
-            "benchmarks",
-            "configs",
-            "data",
-            "models",
-            "search",
-            "sweeps",
-            "training",
+            "analysis*",
+            "benchmarks*",
+            "configs*",
+            "data*",
+            "models*",
+            "search*",
+            "sweeps*",
+            "training*",
         ]
     ),
     py_modules=["train", "eval"],

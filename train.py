@@ -48,6 +48,7 @@ ALLOW = flags.DEFINE_bool(
 
 
 def main() -> None:
+    models.resolve(command.CONFIG.value.model)
     train(command.CONFIG.value, command.workdir(), ALLOW.value)
 
 
@@ -90,16 +91,11 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
             config.checkpoint_steps, config.checkpoint_epochs, steps_per_epoch
         )
 
-        model, train_state, train_step, schedule = build(config, mesh, total_steps, steps_per_epoch)
+        model, train_state, train_step, eval_step, schedule = build(
+            config, mesh, total_steps, steps_per_epoch
+        )
         count = analysis.count(model, data.input_shape(config.input))
         key = steps.make_key(config.seed, mesh)
-        eval_step = steps.make_eval_step(
-            model,
-            data.make_preprocess(config.input, train=False),
-            mesh,
-            sharding.of_state(mesh, train_state),
-        )
-
         restored = saved.restore_latest(train_state)
         train_state = train_state if restored is None else restored
         step = int(train_state.step)
@@ -192,7 +188,7 @@ def due(step: int, every: int) -> bool:
 
 
 def build(config, mesh, total_steps: int, steps_per_epoch: float):
-    """Returns (network, state before the first step, compiled training step, schedule).
+    """Returns (network, state before the first step, steps of training and of evaluation, schedule).
 
     Args:
       config: what a file of configs/ returns.
@@ -203,18 +199,21 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
     model = models.create(**config.model)
     tx, schedule = optimizer.make(config.optimizer, config.batch_size, total_steps, steps_per_epoch)
     train_state = state.create(model, tx, data.input_shape(config.input), config.seed, mesh)
-    preprocess = data.make_preprocess(config.input, train=True)
+    state_sharding = sharding.of_state(mesh, train_state)
     train_step = steps.make_train_step(
         model,
         tx,
-        preprocess,
+        data.make_preprocess(config.input, train=True),
         mesh,
         label_smoothing=config.label_smoothing,
         aux_weight=config.aux_weight,
         total_steps=total_steps,
-        state_sharding=sharding.of_state(mesh, train_state),
+        state_sharding=state_sharding,
     )
-    return model, train_state, train_step, schedule
+    eval_step = steps.make_eval_step(
+        model, data.make_preprocess(config.input, train=False), mesh, state_sharding
+    )
+    return model, train_state, train_step, eval_step, schedule
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def xla_flops(module, input_shape: tuple[int, int, int]) -> float:
     """
     arguments = _arguments(module, input_shape)
     traced = jax.jit(lambda v, x: module.apply(v, x, train=False)).trace(*arguments)
-    # For a GPU, where models/convolution.py leaves convolutions as they are; none is needed for that.
+    # For a GPU, where models/layers/convolution leaves convolutions as they are; none is needed for that.
     return traced.lower(lowering_platforms=("cuda",)).cost_analysis()["flops"]
 
 
@@ -172,7 +172,7 @@ class _Trace:
             inner, length = _inner(eqn)
             if inner is None:
                 outputs = [self.step(eqn, inputs, path)] * len(eqn.outvars)
-            elif eqn.primitive.name == "scan":  # alike blocks, see models/stages.py
+            elif eqn.primitive.name == "scan":  # alike blocks, see models/layers/stages.py
                 constants, carried = _constant_and_carried(eqn, inner)
                 outputs = inputs[constants:]
                 for i in range(length):

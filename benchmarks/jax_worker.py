@@ -5,57 +5,27 @@ import pathlib
 import statistics
 import sys
 import time
-import types
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
+import analysis
 import data
-from benchmarks import worker
-from training import command, sharding, state
-
-# `models`, and what imports it, is imported where it is used: after `use_stock_operations`.
-
-
-def use_stock_operations() -> None:
-    """Puts JAX's convolution and Flax's pooling, BatchNorm and ReLU in the places of `models`' own.
-
-    Layers take them by name when they are imported, so this comes before the first import of `models`.
-    """
-    stock = {
-        "convolution": {"convolution": jax.lax.conv_general_dilated},
-        "pooling": {"max_pool": nn.max_pool, "avg_pool": nn.avg_pool},
-        "normalization": {"BatchNorm": nn.BatchNorm},
-        "fusion": {"materialize": lambda x: x},
-    }
-    assert "models" not in sys.modules
-    for name, operations in stock.items():
-        module = types.ModuleType(f"models.{name}")
-        vars(module).update(operations)
-        sys.modules[module.__name__] = module
-    import models
-
-    for name in stock:  # `from models import pooling` looks here
-        setattr(models, name, sys.modules[f"models.{name}"])
-    for name in ("relu", "relu6"):  # which networks take from `layers` when they are called
-        setattr(models.layers, name, getattr(nn, name))
+import models
+from benchmarks import networks, worker
+from models import layers
+from training import cluster, command, sharding, state
 
 
 def prepare(spec):
     """Returns (facts, run), as `worker.serve` wants it, of the network and step that `spec` names."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # peers share the device
     command.keep_memory()  # as train.py does
-    sharding.several_cpu_devices()
-    if spec["stock"]:
-        use_stock_operations()
-    import analysis
-    import models
-    from benchmarks import networks
-
+    cluster.several_cpu_devices()
+    layers.use_stock(spec["stock"])
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
     config = networks.load(spec["network"], spec["batch"], spec["size"], spec["dtype"])
     module, shape = models.create(**config.model), data.input_shape(config.input)
@@ -82,8 +52,6 @@ def prepare(spec):
 
 def train_task(config, mesh):
     """Returns (seconds to compile, compiled, run) of the project's compiled training step on one batch."""
-    from benchmarks import networks
-
     now, step, arguments = networks.training(config, mesh)
     compile_seconds, compiled = compile_now(step, now, *arguments)
 
@@ -98,8 +66,6 @@ def train_task(config, mesh):
 
 def infer_task(config, mesh):
     """Returns (seconds to compile, compiled, run) of the network on one batch of float images."""
-    import models
-
     module, shape = models.create(**config.model), data.input_shape(config.input)
     made = state.create(module, optax.identity(), shape, 0, mesh)
     variables = {"params": made.params, "batch_stats": made.batch_stats}

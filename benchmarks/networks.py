@@ -9,7 +9,7 @@ import configs
 import data
 import models
 from configs import common
-from models import torch_weights
+from models.torch import weights
 from training import command, sharding, steps
 
 DEFAULT = (
@@ -59,7 +59,7 @@ def load(name: str, batch: int, size: int | None, dtype: str) -> ConfigDict:
     PyTorch gets SGD with momentum 0.9 and weight decay, and no augmentation.
 
     Args:
-      name: `configs/NAME.py`, `configs/NAME.py:ARGUMENT`, or LIBRARY/MODEL of `models.torch_weights`;
+      name: `configs/NAME.py`, `configs/NAME.py:ARGUMENT`, or LIBRARY/MODEL of `models.torch.weights`;
         with "+FIELD" behind it, for example "+scan", this switch of the network is on.
       batch: images.
       size: pixels a side; None: the config's own, 32 for CIFAR's networks, else 224.
@@ -73,7 +73,7 @@ def load(name: str, batch: int, size: int | None, dtype: str) -> ConfigDict:
         command.parse(["benchmark.py", f"--config={name}"], configs)
         config = command.CONFIG.value
     else:
-        network, fields, _ = torch_weights.describe(name)
+        network, fields, _ = weights.describe(name)
         cifar = fields.get("layout") == "cifar"
         config = common.cifar10() if cifar else common.get_config()
         config.model = ConfigDict(fields | {"name": network, "num_classes": 10 if cifar else 1000})
@@ -107,7 +107,7 @@ def twin(config: ConfigDict) -> str | None:
         return None
     module = models.create(**config.model)
     for name in TWINS:
-        network, fields, _ = torch_weights.describe(name)
+        network, fields, _ = weights.describe(name)
         if network == config.model.name:
             free = ("num_classes", "dtype", "scan", "remat")
             more = {field: config.model[field] for field in free if field in config.model}
@@ -120,7 +120,7 @@ def training(config: ConfigDict, mesh):
     """Returns (state, training step, (batch, key)); the batch is noise and lies on the devices."""
     import train
 
-    _, state, step, _ = train.build(config, mesh, total_steps=1000, steps_per_epoch=100.0)
+    _, state, step, *_ = train.build(config, mesh, total_steps=1000, steps_per_epoch=100.0)
     rng, shape = np.random.default_rng(0), data.input_shape(config.input)
     images = rng.integers(0, 256, (config.batch_size, *shape), np.uint8)
     labels = rng.integers(0, config.model.num_classes, config.batch_size, np.int32)

@@ -7,7 +7,7 @@
   python train.py --config=configs/nasnet.py --config.model.cell=amoebanet_a \\
       --config.model.cells=6 --config.model.filters=36 --workdir=runs/amoebanet
 
-found.json is a genotype as those of models/nasnet.py, [[nodes, output], [nodes, output]]; python
+found.json is a genotype as those of models/genotypes/cells.py, [[nodes, output], [nodes, output]]; python
 scripts/genotype.py --genotype=found.json draws it. The recipe is that of configs/nasnet_cifar.py, which
 says where each value is from; the size is ours, to compare cells in hours. For a first comparison
 --config.total_epochs=20 will do. No figures are published for this size, and nothing was trained here.

@@ -1,7 +1,7 @@
 """Networks of the lecture "CNN Architectures", one paper a file.
 
 A file of this folder is an architecture, with a class named `Model`; its file name is its name in a
-config. The few files that are none are listed below.
+config. A folder of this folder is machinery.
 """
 
 import dataclasses
@@ -13,26 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models import layers
-
-_NOT_ARCHITECTURES = {
-    "convolution",
-    "fusion",
-    "layers",
-    "normalization",
-    "pooling",
-    "stages",
-    "torch_files",
-    "torch_weights",
-    "winograd",
-}
+from models import genotypes, layers
 
 
 def available() -> list[str]:
     """Returns the names that `create` accepts."""
-    return sorted(
-        m.name for m in pkgutil.iter_modules(__path__) if m.name not in _NOT_ARCHITECTURES
-    )
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
 
 
 def create(name: str, **fields) -> nn.Module:
@@ -43,9 +29,10 @@ def create(name: str, **fields) -> nn.Module:
 
     Args:
       name: one of `available()`.
-      **fields: the fields of that architecture's `Model`, for example `depth=50`.
+      **fields: the fields of that architecture's `Model`, for example `depth=50`; see `resolve`.
 
     Raises:
+      FileNotFoundError: a field names a file that is not there.
       ValueError: no such architecture, field or dtype, or no number of classes; the message lists the
         right ones.
     """
@@ -62,7 +49,25 @@ def create(name: str, **fields) -> nn.Module:
     if fields.get("num_classes", 0) < 1:
         raise ValueError(f"model {name!r} needs num_classes, the number of classes, at least 1")
     layers.one_of("dtype", fields.get("dtype", "float32"), ("float32", "bfloat16", "float16"))
+    resolve(fields)
     return model(**fields)
+
+
+def resolve(fields) -> None:
+    """Replaces the name of a JSON file in the field "genotype" by what the file holds.
+
+    So a recorded config says all of the network.
+
+    Args:
+      fields: those of `create`, a dictionary or a config's section, which is changed.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it holds no genotype.
+    """
+    genotype = fields.get("genotype", "")
+    if isinstance(genotype, str) and genotype.endswith(".json"):
+        fields["genotype"] = genotypes.load(genotype)
 
 
 def features(module: nn.Module, variables, x) -> dict[str, jax.Array]:
@@ -86,15 +91,15 @@ def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
       name: LIBRARY/MODEL, for example "torchvision/resnet50", "timm/nasnetalarge" or
         "akamaster/resnet20".
       state_dict: maps PyTorch's names to NumPy arrays; prefixes such as "module." are dropped, see
-        `torch_weights.canonical`. `models.torch_files.read` reads one from a file.
+        `models.torch.weights.canonical`. `models.torch.files.read` reads one from a file.
 
     Raises:
       ValueError: the network is unknown, or a tensor is missing, left over or of another shape.
     """
-    from models import torch_weights
+    from models.torch import weights
 
-    ours, fields, pairs = torch_weights.describe(name)
-    tensors = torch_weights.canonical(pairs, state_dict)
+    ours, fields, pairs = weights.describe(name)
+    tensors = weights.canonical(pairs, state_dict)
     if ours == "googlenet" and not any(n.startswith("aux") for n in tensors):
         fields["aux_heads"] = False
         pairs = [pair for pair in pairs if not pair[0].startswith("aux")]
@@ -105,7 +110,7 @@ def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
     size = 32 if fields.get("layout") == "cifar" else 224
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)
-    return module, torch_weights.convert(pairs, tensors, shapes)
+    return module, weights.convert(pairs, tensors, shapes)
 
 
 def fields_of(model: type[nn.Module]) -> list[str]:

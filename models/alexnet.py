@@ -23,7 +23,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import layers, pooling
+from models import layers
+from models.layers import pooling
 
 CHANNELS = {
     "grouped": (96, 256, 384, 384, 256),

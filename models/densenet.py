@@ -21,8 +21,9 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers, pooling, stages
-from models.fusion import materialize
+from models import layers
+from models.layers import pooling, stages
+from models.layers.fusion import materialize
 
 BLOCKS = {
     121: (6, 12, 24, 16),

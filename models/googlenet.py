@@ -18,7 +18,8 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers, pooling
+from models import layers
+from models.layers import pooling
 
 # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
 INCEPTION = {

@@ -1,7 +1,7 @@
 """NASNet: Learning Transferable Architectures for Scalable Image Recognition (Zoph et al., 2017).
 
-arXiv:1707.07012. A network of cells that were found by search; a cell is data, a genotype, so that any
-searched cell is a model. NASNet-A (figure 4), N @ filters in the last cells:
+arXiv:1707.07012. A network of cells that were found by search; a cell is data, a genotype of
+models/genotypes/cells.py, so that any searched cell is a model. NASNet-A (figure 4), N @ filters in the last cells:
 
   network                      parameters  auxiliary head  multiply-adds
   mobile 4 @ 1056, 224 x 224    5,289,978  2,411,240          563,638,816
@@ -12,7 +12,6 @@ Details that the paper leaves open follow TF-slim's code: padding, how states of
 adjusted, and which cell a cell after a reduction sees as the one before last.
 """
 
-import json
 from collections.abc import Callable
 from functools import partial
 
@@ -20,89 +19,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import layers, pooling
-
-# A genotype is (normal cell, reduction cell), a cell is (nodes, output). A node is (operation, input,
-# operation, input), the sum of two operations; with a fifth element, "concat", their concatenation.
-# Input 0 is the output of the cell before last, 1 that of the last cell, 2 the first node, and so on. The
-# output concatenates these states.
-GENOTYPES = {
-    "nasnet_a": (
-        (
-            (
-                ("sep5", 1, "sep3", 0),
-                ("sep5", 0, "sep3", 0),
-                ("avg", 1, "id", 0),
-                ("avg", 0, "avg", 0),
-                ("sep3", 1, "id", 1),
-            ),
-            (0, 2, 3, 4, 5, 6),
-        ),
-        (
-            (
-                ("sep5", 1, "sep7", 0),
-                ("max", 1, "sep7", 0),
-                ("avg", 1, "sep5", 0),
-                ("id", 3, "avg", 2),
-                ("sep3", 2, "max", 1),
-            ),
-            (3, 4, 5, 6),
-        ),
-    ),
-    "amoebanet_a": (  # arXiv:1802.01548
-        (
-            (
-                ("avg", 0, "max", 1),
-                ("sep3", 0, "sep5", 2),
-                ("sep3", 0, "avg", 3),
-                ("sep3", 1, "id", 1),
-                ("id", 0, "avg", 1),
-            ),
-            (4, 5, 6),
-        ),
-        (
-            (
-                ("avg", 0, "sep3", 1),
-                ("max", 0, "sep7", 2),
-                ("sep7", 0, "avg", 1),
-                ("max", 0, "max", 1),
-                ("conv1x7_7x1", 0, "sep3", 5),
-            ),
-            (3, 4, 6),
-        ),
-    ),
-    "enas": (  # arXiv:1802.03268, the published micro cells
-        (
-            (
-                ("avg", 0, "sep3", 0),
-                ("id", 0, "sep5", 0),
-                ("id", 0, "sep5", 1),
-                ("sep3", 1, "sep5", 0),
-                ("avg", 0, "sep5", 1),
-            ),
-            (2, 3, 4, 5, 6),
-        ),
-        (
-            (
-                ("sep3", 1, "sep3", 1),
-                ("max", 0, "avg", 0),
-                ("sep5", 1, "sep5", 3),
-                ("sep3", 1, "id", 0),
-                ("max", 0, "sep5", 1),
-            ),
-            (2, 4, 5, 6),
-        ),
-    ),
-}
-OPERATIONS = (  # the 13 of section 3
-    *("id", "avg", "max", "sep3", "sep5", "sep7", "conv1x7_7x1"),
-    *("conv1x3_3x1", "dil3", "max5", "max7", "conv1", "conv3"),
-)
-COMBINERS = ("add", "concat")
+from models import layers
+from models.genotypes import cells
+from models.layers import pooling
 
 
 class Operation(nn.Module):
-    """One of OPERATIONS, to `filters` channels. Separable: twice ReLU, depthwise, pointwise, BN.
+    """One of `cells.OPERATIONS`, to `filters` channels. Separable: twice ReLU, depthwise, pointwise, BN.
 
     A convolution is ReLU, convolution, BN; "dil3" is a 3x3 of dilation 2. Poolings without a number are 3x3.
     The identity becomes "conv1", and pooling gets a 1x1, BN, where the shape changes.
@@ -250,7 +173,7 @@ class Model(nn.Module):
     layout: str = "imagenet"  # two reduction cells in the stem; "cifar": none
     stem_filters: int = 32
     skip_reduction: bool = False  # a cell after a reduction takes the cell before last (large)
-    cell: str = "nasnet_a"  # one of GENOTYPES
+    cell: str = "nasnet_a"  # one of cells.PUBLISHED
     genotype: str | tuple = ""  # a cell of one's own, instead; also as JSON
     padded_average: bool = False  # strided average pooling counts the padding's zeros, as timm's
     aux_head: bool = True
@@ -264,8 +187,8 @@ class Model(nn.Module):
     def __call__(self, x, train: bool = False):
         """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
         layers.one_of("layout", self.layout, ("imagenet", "cifar"))
-        layers.one_of("cell", self.cell, tuple(GENOTYPES))
-        normal, reduction = check_genotype(self.genotype or GENOTYPES[self.cell])
+        layers.one_of("cell", self.cell, tuple(cells.PUBLISHED))
+        normal, reduction = cells.check(self.genotype or cells.PUBLISHED[self.cell])
         conv = partial(layers.conv, padding="SAME", dtype=self.dtype)
         norm = layers.batch_norm(
             train, momentum=self.bn_momentum, epsilon=self.epsilon, dtype=self.dtype
@@ -319,49 +242,3 @@ class DropPath(nn.Module):
             return x
         kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (len(x), 1, 1, 1))
         return jnp.where(kept, x / keep, 0).astype(x.dtype)
-
-
-def check_genotype(genotype: str | tuple) -> tuple:
-    """Returns a genotype as tuples.
-
-    Args:
-      genotype: as those of GENOTYPES, of tuples or lists; or the same as a JSON text.
-
-    Raises:
-      ValueError: it is no JSON, or does not describe two cells.
-    """
-    form = "(normal, reduction), each (nodes, output), neither empty"
-    node_form = "(operation, input, operation, input), and perhaps a combiner"
-    brief = str(genotype) if len(str(genotype)) < 80 else f"{str(genotype)[:76]} ..."
-    if isinstance(genotype, str):
-        try:
-            genotype = json.loads(genotype)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"genotype {brief}: it is no JSON ({error})") from error
-    genotype = _tuples(genotype)
-    if not _has_form(genotype, (tuple, tuple)) or not all(
-        _has_form(cell, (tuple, tuple)) and all(cell) for cell in genotype
-    ):
-        raise ValueError(f"genotype {brief}: it must be {form}")
-    for nodes, output in genotype:
-        for number, node in enumerate(nodes, 2):
-            if not any(_has_form(node, (str, int, str, int, str)[:n]) for n in (4, 5)):
-                raise ValueError(f"node {node}: it must be {node_form}")
-            for operation, i in (node[:2], node[2:4]):
-                layers.one_of("operation", operation, OPERATIONS)
-                layers.one_of(f"input of node {number}", i, tuple(range(number)))
-            layers.one_of("combiner", (*node, "add")[4], COMBINERS)
-        if not _has_form(output, (int,) * len(output)):
-            raise ValueError(f"output {output}: it must be numbers of states")
-        for i in output:
-            layers.one_of("output", i, tuple(range(2 + len(nodes))))
-    return genotype
-
-
-def _tuples(value):
-    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
-
-
-def _has_form(value, types: tuple) -> bool:
-    """Whether `value` is a tuple of elements of exactly these types: True is no number."""
-    return isinstance(value, tuple) and tuple(map(type, value)) == types

@@ -24,7 +24,8 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers, pooling, stages
+from models import layers
+from models.layers import pooling, stages
 
 STAGES = {
     18: (2, 2, 2, 2),

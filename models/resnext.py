@@ -21,7 +21,8 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers, pooling
+from models import layers
+from models.layers import pooling
 
 STAGES = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 

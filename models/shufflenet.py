@@ -21,7 +21,8 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers, pooling
+from models import layers
+from models.layers import pooling
 
 CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # of the second stage (table 1)
 UNITS = (4, 8, 4)

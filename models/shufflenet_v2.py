@@ -18,7 +18,8 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers, pooling
+from models import layers
+from models.layers import pooling
 
 CHANNELS = {  # of the three stages and of conv5
     0.5: (48, 96, 192, 1024),

@@ -17,7 +17,8 @@ trained net 11 (section 3.1); `initialization="he"` starts each on its own.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers, pooling
+from models import layers
+from models.layers import pooling
 
 STAGES = {
     11: (1, 1, 2, 2, 2),

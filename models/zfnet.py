@@ -16,8 +16,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import layers, pooling
-from models.convolution import convolution
+from models import layers
+from models.layers import pooling
+from models.layers.convolution import convolve
 
 
 class Model(nn.Module):
@@ -86,4 +87,4 @@ class Model(nn.Module):
         """Convolves with filters whose root mean square is at most `filter_rms`."""
         rms = jnp.sqrt(jnp.mean(jnp.square(kernel), axis=(0, 1, 2)))
         scale = jax.lax.stop_gradient(jnp.minimum(1.0, self.filter_rms / rms))
-        return convolution(images, (kernel * scale).astype(kernel.dtype), *args, **kwargs)
+        return convolve(images, (kernel * scale).astype(kernel.dtype), *args, **kwargs)

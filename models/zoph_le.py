@@ -17,19 +17,15 @@ Of what it found, the paper prints
 v1 has 5.56 % with all connections there could be, and 7.97 % without skip connections. Their genotypes
 are not here, nor is the pooling of v3. Ours, where we do not know the paper's: the padding of the
 convolutions (TensorFlow's "SAME"), zeros below and to the right of a smaller map, the head (global
-average pooling and a fully connected layer), and one stride for rows and columns. A genotype may have
-other sizes than the paper's space.
+average pooling and a fully connected layer), and one stride for rows and columns. A genotype, see
+models/genotypes/layers.py, may have other sizes than the paper's space.
 """
-
-import json
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import layers
+from models import genotypes, layers
 
-# A genotype is a tuple of layers (height, width, filters, stride, inputs). Inputs are numbers of earlier
-# layers, counted from 1; 0 is the image, which a layer without inputs reads, too.
 CHAIN = tuple((3, 3, 36, 1, (i,)) for i in range(6))  # the default is ours, none of the paper
 
 
@@ -49,7 +45,7 @@ class Model(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool = False):
         """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
-        genotype = check_genotype(self.genotype or CHAIN)
+        genotype = genotypes.layers.check(self.genotype or CHAIN)
         norm = layers.batch_norm(train, dtype=self.dtype)
         maps = [x]
         for number, (height, width, filters, stride, inputs) in enumerate(genotype, 1):
@@ -72,36 +68,3 @@ def concatenate(maps):
         for x in maps
     ]
     return jnp.concatenate(padded, axis=-1)
-
-
-def check_genotype(genotype) -> tuple:
-    """Returns a genotype, of tuples or lists or as JSON text, as tuples.
-
-    Raises:
-      ValueError: it does not describe a network; the message names the layer.
-    """
-    if isinstance(genotype, str):
-        try:
-            genotype = json.loads(genotype)
-        except ValueError as error:
-            raise ValueError(f"the genotype is not JSON: {error}") from error
-    form = "(height, width, filters, stride, inputs)"
-    if not isinstance(genotype, (tuple, list)) or not genotype:
-        raise ValueError(f"genotype {genotype!r}: it must be one or more layers {form}")
-    for number, layer in enumerate(genotype, 1):
-        is_layer = isinstance(layer, (tuple, list)) and len(layer) == 5
-        if not is_layer or not isinstance(layer[4], (tuple, list)):
-            raise ValueError(f"layer {number}, {layer!r}: it must be {form}")
-        *sizes, inputs = layer
-        for name, size in zip(("height", "width", "filters", "stride"), sizes, strict=True):
-            if type(size) is not int or size < 1:
-                raise ValueError(f"{name} {size!r} of layer {number}: give a whole number above 0")
-        for i in inputs:
-            if type(i) is not int or not 0 <= i < number:
-                raise ValueError(
-                    f"input {i!r} of layer {number}: give the number of an earlier layer, "
-                    "counted from 1, or 0 for the image"
-                )
-        if len(set(inputs)) < len(inputs):
-            raise ValueError(f"inputs {inputs!r} of layer {number}: give each once")
-    return tuple((*sizes, tuple(inputs)) for *sizes, inputs in genotype)

@@ -1,6 +1,6 @@
 """Prints a genotype, what networks of it cost, and draws it. Nothing is compiled.
 
---genotype is a cell of models/nasnet.py or a JSON file, of a cell or of layers: a genotype, or an object with one
+--genotype is a cell of models/genotypes/cells.py or a JSON file, of a cell or of layers: a genotype, or an object with one
 under "genotype".
 N are the normal cells of a group, F the filters of the first; multiply-adds are of one image.
 
@@ -23,7 +23,7 @@ from absl import flags
 
 import analysis
 import models
-from models import nasnet
+from models.genotypes import cells, load
 from search import genotypes
 from training import command
 
@@ -46,11 +46,11 @@ SIZES = {  # kind of genotype: name: fields and the side of the images
 def main() -> None:
     name = GENOTYPE.value
     if name.endswith(".json"):
-        genotype = command.read_genotype(name)
-    elif name in nasnet.GENOTYPES:
-        genotype = nasnet.GENOTYPES[name]
+        genotype = load(name)
+    elif name in cells.PUBLISHED:
+        genotype = cells.PUBLISHED[name]
     else:
-        known = ", ".join(nasnet.GENOTYPES)
+        known = ", ".join(cells.PUBLISHED)
         raise ValueError(f"--genotype={name}: choose one of {known}, or a file NAME.json")
     print(genotypes.text(genotype))
     if OUTPUT.value:

@@ -34,7 +34,7 @@ from etils import epath
 import configs
 import models
 from configs.common import IMAGENET_MEAN, IMAGENET_STD
-from models import torch_files
+from models.torch import files as torch_files
 from training import checkpoints, command, files
 from training.state import TrainState
 

@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 import configs
 import data
+import models
 from data.messages import plain
 from search import children, finals, loop, methods, ranges, report, spaces
 from search.sharing import read_found
@@ -59,6 +60,7 @@ MAY_DIFFER = {"nas.methods", "nas.seeds", "nas.asks", "nas.sharing.seeds"} | {
 
 def main() -> None:
     config = command.CONFIG.value
+    models.resolve(config.model)
     if files.in_bucket(command.workdir()):
         raise ValueError(
             "a search locks and appends to its files: let --workdir be a folder on a disk"
@@ -129,7 +131,7 @@ def run(config, folder: pathlib.Path, space, header: dict) -> None:
         trained.close()
     found = report.read(folder, config)
     for name, best in found.best.items():
-        sweep_folder.write_json(folder / f"{name}.json", best)
+        files.write_json(folder / f"{name}.json", best)
     chosen = found.chosen(config.nas.final.searches)
     networks = finals.finalists(config, space, chosen, finals.known(folder))
     if not REPORT.value:
@@ -153,7 +155,7 @@ def begin(folder: pathlib.Path, config) -> dict:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "jax": jax.__version__,
     }
-    sweep_folder.write_json(folder / "search.json", header)
+    files.write_json(folder / "search.json", header)
     return header
 
 

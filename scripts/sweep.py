@@ -31,6 +31,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import configs
+import models
 from sweeps import estimate, expand, local, results, sky, slurm, watch
 from sweeps import folder as sweep_folder
 from training import command, files
@@ -66,6 +67,7 @@ METRICS = ("eval/top1", "eval/top5", "eval/loss", "train/top1", "train/loss")
 
 def launch() -> None:
     config, folder = command.CONFIG.value, workdir()
+    models.resolve(config.model)
     path = config_flags.get_config_filename(flags.FLAGS["config"])
     settings = sweep_folder.engine_settings(ENGINE.value)
     if LAUNCHER.value == "local":

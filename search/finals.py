@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from models import nasnet
+from models.genotypes import cells
 from search.children import costs, name_of
 from search.loop import as_text
 from sweeps import folder as sweep_folder
@@ -37,7 +37,7 @@ def finalists(
     drawn = [space.decode(space.draw(rng)) for _ in range(final.drawn)]
     groups = chosen | {"drawn": drawn}
     if space.network == "nasnet":
-        groups |= {cell: [nasnet.GENOTYPES[cell]] for cell in final.cells}
+        groups |= {cell: [cells.PUBLISHED[cell]] for cell in final.cells}
     result = []
     for group, genotype in ((g, one) for g, genotypes in groups.items() for one in genotypes):
         text = as_text(genotype)

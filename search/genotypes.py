@@ -1,12 +1,10 @@
 """Genotypes, networks as data, in words and pictures.
 
-There are two kinds: "cell" is that of models/nasnet.py, "layers" that of models/zoph_le.py. Each is made of
-tuples or lists, or is their JSON text.
+Both kinds of models/genotypes: "cell" and "layers".
 """
 
 import io
 import itertools
-import json
 from typing import NamedTuple
 
 import matplotlib
@@ -16,7 +14,7 @@ from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 from scipy.optimize import isotonic_regression
 
-from models import nasnet, zoph_le
+from models.genotypes import parse
 
 FORMATS = ("png", "svg")
 
@@ -34,7 +32,7 @@ KINDS = {  # first letters of an operation: colour of its box, meaning
 
 def kind(genotype) -> str:
     """Returns "cell" or "layers"; raises ValueError where the genotype is neither."""
-    return _read(genotype)[0]
+    return parse(genotype)[0]
 
 
 def text(genotype) -> str:
@@ -43,7 +41,7 @@ def text(genotype) -> str:
     Raises:
       ValueError: it is no genotype.
     """
-    found, genotype = _read(genotype)
+    found, genotype = parse(genotype)
     if found == "layers":
         lines = []
         for number, (height, width, filters, stride, inputs) in enumerate(genotype, 1):
@@ -74,7 +72,7 @@ def draw(genotype, format: str = "png") -> bytes:
     """
     if format not in FORMATS:
         raise ValueError(f"format {format!r}: choose one of {', '.join(FORMATS)}")
-    found, genotype = _read(genotype)
+    found, genotype = parse(genotype)
     settings = {"svg.fonttype": "none", "svg.hashsalt": "genotype"}
     settings["font.family"] = ["DejaVu Sans", "sans-serif"]
     with matplotlib.rc_context(settings):
@@ -83,20 +81,6 @@ def draw(genotype, format: str = "png") -> bytes:
         metadata = {"Date": None} if format == "svg" else None
         figure.savefig(output, format=format, dpi=110, metadata=metadata)
     return output.getvalue()
-
-
-def _read(genotype) -> tuple[str, tuple]:
-    """Returns the kind and the genotype as tuples."""
-    layers = genotype
-    if isinstance(genotype, str):
-        try:
-            layers = json.loads(genotype)
-        except (ValueError, RecursionError):
-            layers = None  # the check of a cell says so
-    first = layers[0] if isinstance(layers, (list, tuple)) and layers else None
-    if isinstance(first, (list, tuple)) and first and type(first[0]) is int:
-        return "layers", zoph_le.check_genotype(layers)
-    return "cell", nasnet.check_genotype(genotype)
 
 
 def _list(names) -> str:

@@ -6,7 +6,8 @@ sequences are valid.
 
 import numpy as np
 
-from models import layers, nasnet
+from models import layers
+from models.genotypes import cells
 
 ENAS_OPERATIONS = ("id", "avg", "max", "sep3", "sep5")  # arXiv:1802.03268, section 2.4
 
@@ -44,8 +45,8 @@ class CellSpace(Space):
     def __init__(
         self,
         nodes: int = 5,
-        operations: tuple[str, ...] = nasnet.OPERATIONS,
-        combiners: tuple[str, ...] = ("add", "concat"),
+        operations: tuple[str, ...] = cells.OPERATIONS,
+        combiners: tuple[str, ...] = cells.COMBINERS,
     ):
         """Describes the space.
 
@@ -60,9 +61,9 @@ class CellSpace(Space):
         if not operations or not combiners:
             raise ValueError("nas.space needs at least one operation and one combiner")
         for operation in operations:
-            layers.one_of("operation", operation, nasnet.OPERATIONS)
+            layers.one_of("operation", operation, cells.OPERATIONS)
         for combiner in combiners:
-            layers.one_of("combiner", combiner, ("add", "concat"))
+            layers.one_of("combiner", combiner, cells.COMBINERS)
         self.nodes, self.operations, self.combiners = nodes, operations, combiners
         choices = (len(operations), len(operations), len(combiners))
         self.sizes = tuple(s for n in range(nodes) for s in (n + 2, n + 2, *choices)) * 2

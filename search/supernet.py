@@ -17,6 +17,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from models import layers, nasnet
+from models.genotypes import cells
 
 
 class Parts(NamedTuple):
@@ -224,7 +225,7 @@ def of_config(model, nodes: int, operations: tuple[str, ...]) -> Supernet:
                 "set it in nas.proxy, or nas.children to runs"
             )
     for operation in operations:
-        layers.one_of("operation", operation, nasnet.OPERATIONS)
+        layers.one_of("operation", operation, cells.OPERATIONS)
     return Supernet(
         model.num_classes, nodes, tuple(operations), model.cells, model.filters,
         model.epsilon, model.bn_momentum, model.dtype,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import compiled
 
-from models.normalization import BatchNorm
+from models.layers.normalization import BatchNorm
 
 
 def padded(x, kernel, stride, padding, fill):

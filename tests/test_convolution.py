@@ -10,8 +10,8 @@ import pytest
 from conftest import assert_alike, compiled
 from jax import lax
 
-from models import convolution as forms
-from models.convolution import convolution
+from models.layers.convolution import choose, convolve, grouped, winograd
+from models.layers.convolution.geometry import Geometry
 from training import sharding
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -86,7 +86,7 @@ def ours_and_stock(x, w, how):
     """Returns the output and the gradients of both."""
     return (
         compiled(functools.partial(output_and_gradients, functools.partial(function, **how)))(x, w)
-        for function in (convolution, lax.conv_general_dilated)
+        for function in (convolve, lax.conv_general_dilated)
     )
 
 
@@ -102,11 +102,11 @@ def test_wide_3x3_kernels_take_the_form_of_winograd(name):
     pads = how["padding"]
     if isinstance(pads, str):
         pads = lax.padtype_to_pads(x.shape[1:3], w.shape[:2], (1, 1), pads)
-    geometry = forms.Geometry((1, 1), pads, (1, 1), how["feature_group_count"], None)
+    geometry = Geometry((1, 1), pads, (1, 1), how["feature_group_count"], None)
     if geometry.groups > 1:  # each block of groups takes it
-        assert forms._choose(x, w, geometry) == "grouped"
-        x, w = forms._split(x, w, geometry)[0], forms._merge(w, geometry)[0]
-    assert forms._choose(x, w, geometry._replace(groups=1)) == "winograd"
+        assert choose(x, w, geometry) is grouped
+        x, w = grouped.split(x, w, geometry)[0], grouped.merge(w, geometry)[0]
+    assert choose(x, w, geometry._replace(groups=1)) is winograd
 
 
 @pytest.mark.parametrize("name", ["3x3 to fewer", "depthwise stride 2", "winograd, 7x7 map"])
@@ -127,7 +127,7 @@ def test_gradients_of_gradients_equal_stock(name):
         return sum(jnp.sum(g**2) for g in gradients)
 
     second = compiled(jax.grad(penalty, (1, 2)), static_argnums=0)
-    assert_alike(second(convolution, x, w), second(lax.conv_general_dilated, x, w), 1e-4)
+    assert_alike(second(convolve, x, w), second(lax.conv_general_dilated, x, w), 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_batch_split_over_devices_gives_the_same(name):
     x, w, how = case(name)
     x = jnp.concatenate([x] * 16)[:16]
     mesh = sharding.make_mesh()
-    function = functools.partial(convolution, **how)
+    function = functools.partial(convolve, **how)
     split = sharding.split_batch(mesh), sharding.replicated(mesh)
     both = functools.partial(output_and_gradients, function)
     assert_alike(compiled(both, in_shardings=split)(x, w), compiled(both)(x, w))
@@ -158,7 +158,7 @@ def test_other_platforms_keep_their_own(name, platform):
         counted = ("stablehlo.convolution", "stablehlo.dot", "stablehlo.while")
         return [text.count(operation) for operation in counted]
 
-    assert program(convolution) == program(lax.conv_general_dilated) == [3, 0, 0]
+    assert program(convolve) == program(lax.conv_general_dilated) == [3, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -173,13 +173,13 @@ def test_other_platforms_keep_their_own(name, platform):
 def test_leaves_the_unusual_to_stock(change):
     x, w, how = case("3x3 to fewer")
     w = jnp.moveaxis(w, -1, 0) if "dimension_numbers" in change else w
-    text = str(jax.make_jaxpr(functools.partial(convolution, **how | change))(x, w))
+    text = str(jax.make_jaxpr(functools.partial(convolve, **how | change))(x, w))
     assert "conv_general_dilated" in text and "custom_vjp" not in text
 
 
 def test_works_in_a_layer_under_vmap_and_checkpoint():
     x = jax.random.normal(jax.random.key(0), (2, 3, 8, 8, 4))
-    ours = nn.Conv(6, (3, 3), conv_general_dilated=convolution)
+    ours = nn.Conv(6, (3, 3), conv_general_dilated=convolve)
     stock = nn.Conv(6, (3, 3))
     variables = stock.init(jax.random.key(1), x[0])
 

@@ -14,7 +14,7 @@ from conftest import PROJECT, command
 
 import analysis
 import models
-from models import convolution
+from models.layers import convolution
 
 
 def layers_of_a_block(network) -> int:
@@ -52,7 +52,7 @@ REST = {"densenet": 4}  # layers outside the blocks; elsewhere 2
 def count(name, fields, side):
     """Returns (parameters, multiply-adds, activations)."""
     # Counting reads a convolution's default form; to trace the CPU's as well takes longer.
-    with mock.patch.object(convolution, "_convolution", convolution._stock):
+    with mock.patch.object(convolution, "_convolve", convolution.xla):
         done = analysis.count(models.create(name, **fields), (side, side, 3))
     return done.parameters, done.multiply_adds, done.activations
 

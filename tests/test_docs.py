@@ -1,4 +1,4 @@
-"""What the pages link is there, and the README stays a first screen."""
+"""What the pages link is there, their prose wraps, and the README stays a first screen."""
 
 import re
 
@@ -6,6 +6,7 @@ import pytest
 from conftest import PROJECT
 
 import models
+from analysis import markdown
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted(PROJECT.glob("docs/*.md"))]
 
@@ -22,6 +23,22 @@ def test_what_a_page_links_is_there(page):
         target = page.parent / path if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_wraps_at_100_as_code_does(page):
+    prose = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    lines = [line for line in prose.splitlines() if not line.startswith(("|", "!["))]
+    assert [line for line in lines if len(line) > 100] == []
+
+
+def test_what_scripts_write_into_a_page_stands_between_markers():
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        begins = re.findall(r"^<!-- (\w+): made by (.*) -->$", text, re.M)
+        assert [name for name, _ in begins] == re.findall(r"^<!-- end of (.*) -->$", text, re.M)
+        for name, script in begins:
+            assert (PROJECT / script).exists() and markdown.fill(text, name, "") != text
 
 
 def test_the_readme_is_short_and_links_each_page():

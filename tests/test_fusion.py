@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.fusion import materialize
+from models.layers.fusion import materialize
 
 
 def used_twice(keep):

@@ -14,9 +14,9 @@ from PIL import Image
 
 import models
 from models import layers, nasnet
+from models.genotypes import cells, load
 from search import genotypes
 from training import metrics
-from training.command import read_genotype
 
 TINY = (((("id", 1, "max", 0, "concat"),), (2,)), ((("max", 0, "id", 1),), (2,)))
 LAYERS = ((3, 3, 24, 1, ()), (5, 5, 36, 2, (1,)), (3, 3, 24, 1, (0, 1)))
@@ -55,9 +55,9 @@ def weights(operation, channels):
     return (separable | rest)[operation]
 
 
-@pytest.mark.parametrize("operation", nasnet.OPERATIONS)
+@pytest.mark.parametrize("operation", cells.OPERATIONS)
 def test_an_operation_has_the_size_of_its_recipe(operation):
-    assert len(nasnet.OPERATIONS) == 13
+    assert len(cells.OPERATIONS) == 13
     for channels in (F, 2 * F):
         for stride in (1, 2):
             module = nasnet.Operation(operation, F, stride, False, CONV, NORM)
@@ -101,12 +101,13 @@ def test_inputs_in_the_output_are_brought_to_the_nodes_size_and_nodes_stay():
     assert parameters == first + reductions
 
 
-def test_tuples_lists_and_json_are_one_genotype():
-    text = json.dumps(TINY)
-    assert nasnet.check_genotype(text) == nasnet.check_genotype(json.loads(text)) == TINY
+def test_tuples_lists_json_and_a_file_are_one_genotype(tmp_path):
+    text, file = json.dumps(TINY), tmp_path / "found.json"
+    file.write_text(text)
+    assert cells.check(text) == cells.check(json.loads(text)) == TINY
     sizes = {
         size(models.create("nasnet", num_classes=5, genotype=one, **FIELDS), (8, 8, 3))
-        for one in (TINY, text)
+        for one in (TINY, text, str(file))
     }
     assert len(sizes) == 1
 
@@ -139,7 +140,7 @@ def test_what_is_no_genotype_is_told_in_one_line(genotype, message):
 
 
 def test_a_genotype_in_words():
-    assert genotypes.text(nasnet.GENOTYPES["nasnet_a"]) == (
+    assert genotypes.text(cells.PUBLISHED["nasnet_a"]) == (
         "normal cell\n"
         "  2 = sep5(1) + sep3(0)\n"
         "  3 = sep5(0) + sep3(0)\n"
@@ -168,7 +169,7 @@ def test_a_genotype_in_words():
 @pytest.mark.parametrize(
     "genotype, words",
     [
-        (nasnet.GENOTYPES["amoebanet_a"], "conv1x7_7x1 sep3 sep5 sep7 max avg id add concat"),
+        (cells.PUBLISHED["amoebanet_a"], "conv1x7_7x1 sep3 sep5 sep7 max avg id add concat"),
         (TINY, "id max add concat"),
         (LAYERS, "5x5, image concat softmax"),
     ],
@@ -184,7 +185,7 @@ def test_a_genotype_in_a_picture(genotype, words):
         genotypes.draw(genotype, "pdf")
 
 
-@pytest.mark.parametrize("genotype", nasnet.GENOTYPES.values())
+@pytest.mark.parametrize("genotype", cells.PUBLISHED.values())
 def test_boxes_of_a_row_do_not_overlap(genotype):
     for cell in genotype:
         drawn = genotypes._Cell(*cell)
@@ -212,9 +213,10 @@ def test_a_genotype_of_a_file_is_trained_and_recorded(tmp_path):
     done = run_small("train.py", *flags)
     assert done.returncode == 0, done.stderr
     recorded = metrics.read_lines(workdir)[0]["config"]["model"]["genotype"]
-    assert nasnet.check_genotype(recorded) == TINY
+    assert cells.check(recorded) == TINY
     done = run_small("eval.py", *flags)
     assert done.returncode == 0, done.stderr
+    assert "other than the run" not in done.stdout + done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["step"] == 2
 
 
@@ -233,7 +235,7 @@ def test_a_file_without_a_genotype_is_told(content, message, tmp_path):
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises((OSError, ValueError), match=message):
-        read_genotype(str(path))
+        load(str(path))
 
 
 def test_commands_answer_a_missing_genotype_with_one_line():

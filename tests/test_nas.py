@@ -17,9 +17,9 @@ from ml_collections import ConfigDict
 
 import data
 import models
-from models import nasnet, zoph_le
+from models import genotypes, nasnet
 from search import children, loop, methods, proxy, ranges, report, spaces, supernet
-from training import metrics
+from training import files
 from training.state import TrainState
 
 FIELDS = {
@@ -99,7 +99,7 @@ def test_ageing_kills_the_oldest_not_the_worst():
 )
 def test_all_tokens_of_a_space_describe_a_network(space):
     rng = np.random.default_rng(0)
-    check = {"nasnet": nasnet.check_genotype, "zoph_le": zoph_le.check_genotype}[space.network]
+    check = {"nasnet": genotypes.cells.check, "zoph_le": genotypes.layers.check}[space.network]
     for _ in range(100):
         tokens = space.draw(rng)
         assert check(loop.as_text(space.decode(tokens))) == space.decode(tokens)
@@ -417,7 +417,7 @@ def test_children_of_any_space_are_runs_of_a_sweep(tmp_path):
         )
     )
     assert done.returncode == 0, done.stderr
-    lines = metrics.read_jsonl(tmp_path / "children.jsonl")
+    lines = files.read_jsonl(tmp_path / "children.jsonl")
     assert len(lines) == 2
     assert all(0 <= line["accuracy"] <= 1 and line["multiply_adds"] > 0 for line in lines)
 

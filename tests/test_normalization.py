@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import assert_alike, compiled
 
-from models.normalization import BatchNorm
+from models.layers.normalization import BatchNorm
 from training import sharding
 
 SHAPES = pytest.mark.parametrize("shape", [(8, 6, 6, 12), (16, 5)], ids=["images", "features"])

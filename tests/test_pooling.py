@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import assert_alike, compiled
 
-from models import pooling
+from models.layers import pooling
 
 ONE = ((1, 1), (1, 1))
 

@@ -28,7 +28,7 @@ import safetensors.numpy
 from conftest import command
 
 import data
-from models import torch_files
+from models.torch import files as torch_files
 from training import metrics
 from training.command import explain
 

@@ -11,6 +11,7 @@ from conftest import compiled
 import analysis
 import models
 from models import zoph_le
+from models.genotypes.layers import check
 
 SKIPS = ((3, 3, 24, 1, ()), (1, 5, 36, 2, (1,)), (7, 1, 48, 1, (1, 2)), (3, 3, 24, 3, (0,)))
 
@@ -81,9 +82,9 @@ def test_the_default_is_a_chain_of_six_layers():
 
 def test_json_text_and_lists_are_the_same_as_tuples():
     text = json.dumps(SKIPS)
-    assert zoph_le.check_genotype(text) == SKIPS
-    assert zoph_le.check_genotype(json.loads(text)) == SKIPS
-    assert zoph_le.check_genotype(SKIPS) == SKIPS
+    assert check(text) == SKIPS
+    assert check(json.loads(text)) == SKIPS
+    assert check(SKIPS) == SKIPS
     one, other = (
         analysis.count(models.create("zoph_le", num_classes=10, genotype=genotype), (8, 8, 3))
         for genotype in (text, SKIPS)
@@ -94,8 +95,8 @@ def test_json_text_and_lists_are_the_same_as_tuples():
 @pytest.mark.parametrize(
     "genotype, message",
     [
-        ("[[3, 3", "is not JSON: "),
-        ("best.json", "is not JSON: "),
+        ("[[3, 3", "it is no JSON"),
+        ("best.json", "it is no JSON"),
         ("3", "3: it must be one or more layers .height, width, filters, stride, inputs"),
         ("[]", "one or more layers"),
         ({"height": 3}, "one or more layers"),
@@ -115,7 +116,7 @@ def test_json_text_and_lists_are_the_same_as_tuples():
 )
 def test_a_genotype_that_is_no_network_is_explained_in_one_line(genotype, message):
     with pytest.raises(ValueError, match=message) as raised:
-        zoph_le.check_genotype(genotype)
+        check(genotype)
     assert "\n" not in str(raised.value)
 
 

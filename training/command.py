@@ -12,13 +12,12 @@ import traceback
 
 import jax
 from absl import app, flags, logging
-from etils import epath
 from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict, config_flags
 
 from data.messages import plain
-from training import files, metrics, sharding
+from training import cluster, files, metrics
 
 BUCKETS = {
     "gcsfs",
@@ -79,8 +78,8 @@ def run(main, configs=None, trains: bool = True) -> None:
             main()
             return
         keep_memory()
-        sharding.several_cpu_devices()
-        sharding.join_cluster()
+        cluster.several_cpu_devices()
+        cluster.join_cluster()
         try:
             jax.devices()
         except Exception as error:  # a RuntimeError, or an AssertionError where the plugin lacks
@@ -117,9 +116,6 @@ def keep_memory() -> None:
 def parse(argv: list[str], configs=None) -> list[str]:
     """Parses the flags; raises ValueError where they are wrong.
 
-    A model.genotype that is the name of a JSON file becomes what the file holds, so that the config of a run
-    says all of the network.
-
     Args:
       argv: the command line.
       configs: the package of the experiments, with DEFAULT, check and describe; None: the command takes
@@ -141,9 +137,6 @@ def parse(argv: list[str], configs=None) -> list[str]:
         raise ValueError(f"no such config field: {' '.join(cause.args[0].split())}") from error
     if len(rest) > 1:
         raise ValueError(f"unexpected argument {rest[1]!r}: flags look like --config.batch_size=64")
-    genotype = str(CONFIG.value.model.get("genotype", "")) if CONFIG.value else ""
-    if genotype.endswith(".json"):
-        CONFIG.value.model.genotype = read_genotype(genotype)
     if helps:
         app.usage(shorthelp=True, writeto_stdout=True)
         experiment = given(argv, "config") or f"the run in {given(argv, 'workdir')}"
@@ -210,30 +203,6 @@ def _with_tuples(value):
     if isinstance(value, dict):
         return {name: _with_tuples(one) for name, one in value.items()}
     return tuple(_with_tuples(one) for one in value) if isinstance(value, list) else value
-
-
-def read_genotype(path: str) -> str:
-    """Returns the genotype of a file, or of a bucket's, as a short JSON text.
-
-    Args:
-      path: of a JSON file that is a genotype, or an object with one under "genotype".
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is no JSON, or has no genotype.
-    """
-    file = epath.Path(path).expanduser()
-    if not file.exists():
-        raise FileNotFoundError(f"there is no genotype {path}")
-    try:
-        found = json.loads(file.read_text())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the genotype {path} is damaged, it is no JSON: {error}") from error
-    if isinstance(found, dict):
-        found = found.get("genotype")
-    if not isinstance(found, list):
-        raise ValueError(f'{path} has no genotype: a list, or an object with one as "genotype"')
-    return json.dumps(found, separators=(",", ":"))
 
 
 def explain(error: Exception) -> str | None:

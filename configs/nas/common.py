@@ -105,6 +105,6 @@ def get_config() -> ConfigDict:
     nas.final.seeds = 3  # trainings of each network
     nas.final.searches = 1  # of each method, the best first: what each of them found
     nas.final.drawn = 1  # genotypes that nobody chose, to see what a search is worth
-    nas.final.cells = ("nasnet_a", "amoebanet_a", "enas")  # published, of models/nasnet.py
+    nas.final.cells = ("nasnet_a", "amoebanet_a", "enas")  # published, of models/genotypes
     nas.final.networks = ("resnet",)  # made by hand: CONFIG.py:NETWORK
     return nas

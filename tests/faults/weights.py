@@ -1,4 +1,4 @@
-"""Makes hostile PyTorch and safetensors files, and reads them under the limits that torch_files states.
+"""Makes hostile PyTorch and safetensors files, and reads them under the limits that models/torch/files.py states.
 
 From the project's root, on Linux:
 
@@ -396,7 +396,7 @@ def memory(key: str) -> int:
 
 
 def main() -> int:
-    path = pathlib.Path(__file__).parents[2] / "models/torch_files.py"
+    path = pathlib.Path(__file__).parents[2] / "models/torch/files.py"
     spec = importlib.util.spec_from_file_location("torch_files", path)  # alone: without JAX
     torch_files = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(torch_files)

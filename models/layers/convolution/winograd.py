@@ -13,11 +13,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from models.fusion import materialize
+from models.layers.convolution.geometry import turned, turned_padding
+from models.layers.fusion import materialize
 
 B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
+
+
+def forward(x, w, geometry):
+    return convolve(x, w, geometry.padding)
+
+
+def input_gradient(x, w, dy, geometry):
+    return convolve(dy, turned(w), turned_padding(x, w, dy, geometry))
+
+
+def weight_gradient(x, w, dy, geometry):
+    return kernel_gradient(x, dy, geometry.padding)
 
 
 def convolve(x, w, padding):

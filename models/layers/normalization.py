@@ -1,4 +1,4 @@
-"""Batch normalisation (Ioffe and Szegedy, 2015), arXiv:1502.03167, with its gradient written out."""
+"""Normalisation: of batches (arXiv:1502.03167), with its gradient written out, and of responses."""
 
 from functools import partial
 
@@ -7,9 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from models.layers.switch import either
+
 
 class BatchNorm(nn.Module):
     """Normalises each channel of [..., C] over all other axes, as `nn.BatchNorm` does.
+
+    Batch normalisation (Ioffe and Szegedy, 2015), arXiv:1502.03167.
 
     Parameters, statistics and results are those of `nn.BatchNorm`. The gradient is that of section 3
     of the paper, in two passes over the arrays, where differentiating the forward pass takes twice
@@ -72,3 +76,27 @@ def _backward(epsilon, dtype, saved, gradients):
 
 
 _normalise.defvjp(_forward, _backward)
+
+
+def batch_norm(train: bool, *, momentum: float = 0.9, epsilon: float = 1e-5, dtype: str):
+    """Returns a maker of BatchNorms (arXiv:1502.03167). PyTorch's momentum 0.1 is 0.9 here."""
+    return partial(
+        either(BatchNorm, nn.BatchNorm),
+        use_running_average=not train,
+        momentum=momentum,
+        epsilon=epsilon,
+        dtype=dtype,
+    )
+
+
+def local_response_norm(x, *, alpha: float, k: float, size: int = 5, beta: float = 0.75):
+    """Divides each activation by (k + alpha * sum of squares of `size` channels around) ** beta.
+
+    AlexNet, section 3.3: k = 2, alpha = 1e-4. Caffe and PyTorch divide their alpha by `size` and set
+    k = 1: their "alpha = 1e-4" is alpha = 2e-5 here. The window is cut at the first and last channel.
+    """
+    squares = jnp.square(x.astype(jnp.float32))
+    before = size // 2
+    squares = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (before, size - 1 - before)))
+    window = sum(squares[..., i : i + x.shape[-1]] for i in range(size))
+    return (x / (k + alpha * window) ** beta).astype(x.dtype)

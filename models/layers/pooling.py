@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from models.fusion import materialize
+from models.layers.fusion import materialize
+from models.layers.switch import instead_of
 
 
 class Window(NamedTuple):
@@ -24,6 +25,7 @@ class Window(NamedTuple):
     padding: tuple[tuple[int, int], tuple[int, int]]
 
 
+@instead_of(nn.max_pool)
 def max_pool(x, window_shape, strides=(1, 1), padding="VALID"):
     """Returns the largest values of images [N, height, width, C], as `nn.max_pool` does.
 
@@ -32,12 +34,37 @@ def max_pool(x, window_shape, strides=(1, 1), padding="VALID"):
     return _max_pool(x, _window(x, window_shape, strides, padding))
 
 
+@instead_of(nn.avg_pool)
 def avg_pool(x, window_shape, strides=(1, 1), padding="VALID", count_include_pad=True):
     """Returns the averages of images [N, height, width, C], as `nn.avg_pool` does."""
     window = _window(x, window_shape, strides, padding)
     if count_include_pad:
         return _sum_pool(x, window) / np.prod(window_shape)
     return _sum_pool(x, window) / _stock_sum(jnp.ones((1, *x.shape[1:3], 1), x.dtype), window)
+
+
+def max_pool_ceil(x, window: int, stride: int):
+    """Max pooling without padding whose last window may hang over the edge, as in Caffe."""
+    padding = []
+    for size in x.shape[1:3]:
+        last = -(-max(size - window, 0) // stride) * stride  # where the last window starts
+        padding.append((0, max(last + window - size, 0)))
+    return max_pool(x, (window, window), strides=(stride, stride), padding=padding)
+
+
+def adaptive_average_pool(x, size: int):
+    """Averages [N, height, width, C] to [N, size, size, C], as PyTorch's AdaptiveAvgPool2d.
+
+    Window i of n input rows covers floor(i n / size) to ceil((i + 1) n / size), so that windows may
+    overlap, and repeat where the input is smaller.
+    """
+    for axis in (1, 2):
+        n = x.shape[axis]
+        if n != size:
+            windows = [(i * n // size, -(-(i + 1) * n // size)) for i in range(size)]
+            means = [jax.lax.slice_in_dim(x, a, b, axis=axis).mean(axis) for a, b in windows]
+            x = jnp.stack(means, axis)
+    return x
 
 
 def _window(x, shape, strides, padding):

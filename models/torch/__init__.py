@@ -1,0 +1,1 @@
+"""PyTorch's networks: their files, and their weights under our names."""
