@@ -72,6 +72,12 @@ def test_a_folder_imports_only_what_its_room_allows(folder):
     assert not found
 
 
+def test_training_does_not_know_where_the_configs_are():
+    for path in (PROJECT / "training").rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text()))
+        assert "configs" not in {n.value for n in nodes if isinstance(n, ast.Constant)}, path
+
+
 def test_nothing_imports_scripts_and_the_loop_does_not_need_tensorflow():
     for path in PROJECT.rglob("*.py"):
         if path.relative_to(PROJECT).parts[0] not in OURS | {"train.py", "eval.py"}:
