@@ -99,6 +99,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
             sharding.of_state(mesh, train_state),
         )
 
+        saved.network = model, data.input_shape(config.input)
         restored = saved.restore_latest(train_state)
         train_state = train_state if restored is None else restored
         step = int(train_state.step)
