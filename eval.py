@@ -21,6 +21,7 @@ import math
 import optax
 from absl import flags
 
+import configs
 import data
 import models
 from data.messages import tell
@@ -72,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, configs)

@@ -3,6 +3,7 @@
 Examples:
   python train.py --config=configs/digits.py
   python train.py --config=configs/resnet50.py --workdir=runs/resnet50 --config.model.dtype=bfloat16
+  python train.py --config=configs/resnet50.py --help    # the fields of this config, and their values
 
 Results go to WORKDIR: metrics.jsonl, tensorboard/ and checkpoints/. The same command resumes, as
 does --workdir=WORKDIR alone.
@@ -23,6 +24,7 @@ import jax
 from absl import flags
 
 import analysis
+import configs
 import data
 import models
 from data.messages import tell
@@ -89,16 +91,11 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
             config.checkpoint_steps, config.checkpoint_epochs, steps_per_epoch
         )
 
-        model, train_state, train_step, schedule = build(config, mesh, total_steps, steps_per_epoch)
+        model, train_state, train_step, eval_step, schedule = build(
+            config, mesh, total_steps, steps_per_epoch
+        )
         count = analysis.count(model, data.input_shape(config.input))
         key = steps.make_key(config.seed, mesh)
-        eval_step = steps.make_eval_step(
-            model,
-            data.make_preprocess(config.input, train=False),
-            mesh,
-            sharding.of_state(mesh, train_state),
-        )
-
         saved.network = model, data.input_shape(config.input)
         restored = saved.restore_latest(train_state)
         train_state = train_state if restored is None else restored
@@ -192,7 +189,7 @@ def due(step: int, every: int) -> bool:
 
 
 def build(config, mesh, total_steps: int, steps_per_epoch: float):
-    """Returns (network, state before the first step, compiled training step, schedule).
+    """Returns (network, state before the first step, steps of training and of evaluation, schedule).
 
     Args:
       config: what a file of configs/ returns.
@@ -203,19 +200,22 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
     model = models.create(**config.model)
     tx, schedule = optimizer.make(config.optimizer, config.batch_size, total_steps, steps_per_epoch)
     train_state = state.create(model, tx, data.input_shape(config.input), config.seed, mesh)
-    preprocess = data.make_preprocess(config.input, train=True)
+    state_sharding = sharding.of_state(mesh, train_state)
     train_step = steps.make_train_step(
         model,
         tx,
-        preprocess,
+        data.make_preprocess(config.input, train=True),
         mesh,
         label_smoothing=config.label_smoothing,
         aux_weight=config.aux_weight,
         total_steps=total_steps,
-        state_sharding=sharding.of_state(mesh, train_state),
+        state_sharding=state_sharding,
     )
-    return model, train_state, train_step, schedule
+    eval_step = steps.make_eval_step(
+        model, data.make_preprocess(config.input, train=False), mesh, state_sharding
+    )
+    return model, train_state, train_step, eval_step, schedule
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, configs)

@@ -6,7 +6,9 @@ over differences within a seed.
 
 from typing import NamedTuple
 
-from analysis import markdown
+from matplotlib.figure import Figure
+
+from analysis import markdown, style
 from analysis.intervals import CONFIDENCE, Interval, holm, interval, spread
 from configs.ablations import ABLATIONS
 
@@ -239,3 +241,36 @@ def figures(found: dict[str, tuple[list[Run], dict, list[str]]]) -> dict:
         }
         for name, (runs, header, missing) in found.items()
     }
+
+
+def picture(found: dict[str, list]) -> bytes:
+    """Draws the test error of each variant: a dot a seed, a bar at their mean; a panel an ablation.
+
+    Args:
+      found: name -> runs, in the order of the variants.
+
+    Returns:
+      The picture, as a PNG.
+    """
+    columns = min(2, len(found))
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(5.5 * columns, 2.1 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes in panels.flat[len(found) :]:
+        axes.axis("off")
+    for axes, (name, runs) in zip(panels.flat, found.items(), strict=False):
+        labels = list(dict.fromkeys(run.variant for run in runs))
+        for y, label in enumerate(labels):
+            errors = [run.error for run in runs if run.variant == label]
+            mean = sum(errors) / len(errors)
+            axes.plot([mean, mean], [y - 0.3, y + 0.3], color="C0", linewidth=3)
+            axes.plot(errors, [y] * len(errors), "o", color="black", markersize=4, alpha=0.6)
+        axes.set_yticks(range(len(labels)), labels, fontsize=8)
+        axes.invert_yaxis()
+        axes.set_title(name, fontsize=10, loc="left")
+        axes.margins(y=0.2)
+        axes.locator_params(axis="x", nbins=6)
+        style.clean(axes)
+    for axes in panels[-1]:
+        axes.set_xlabel("test error (%)")
+    return style.png(figure)

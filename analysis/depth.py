@@ -6,7 +6,9 @@ Errors are in percent, differences in points of error, intervals of 95 % by Stud
 import statistics
 from typing import NamedTuple
 
-from analysis import markdown
+from matplotlib.figure import Figure
+
+from analysis import markdown, style
 from analysis.intervals import Interval, interval, spread
 
 MARGIN = 1.0  # points of error; residual networks may lose this by depth and count as not worse
@@ -326,3 +328,40 @@ def reasons(networks: dict) -> str:
 
 def label(depth: int, residual: bool) -> str:
     return f"{'ResNet' if residual else 'plain'}-{depth}"
+
+
+def picture(runs: list) -> bytes:
+    """Draws error over the steps as figure 6 of arXiv:1512.03385: plain on the left, residual on the right.
+
+    Training error is dashed, test error solid; a colour a depth; the line is the mean over seeds, the band
+    reaches from the lowest to the highest seed.
+
+    Args:
+      runs: of the experiment.
+
+    Returns:
+      The picture, as a PNG.
+    """
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    layers = sorted({run.depth for run in runs})
+    for axes, residual in zip(panels, (False, True), strict=True):
+        for depth, color in zip(layers, style.colors(len(layers)), strict=True):
+            alike = [run for run in runs if (run.depth, run.residual) == (depth, residual)]
+            for split, dashes in (("train", "--"), ("test", "-")):
+                curves = [dict(getattr(run, split)) for run in alike]
+                steps = sorted(set.intersection(*map(set, curves))) if curves else []
+                values = [[curve[step] for curve in curves] for step in steps]
+                mean = [sum(v) / len(v) for v in values]
+                label = f"{depth} layers" if split == "test" else None
+                axes.plot(steps, mean, dashes, color=color, label=label)
+                if len(curves) > 1:
+                    low, high = map(min, values), map(max, values)
+                    axes.fill_between(steps, [*low], [*high], color=color, alpha=0.15, linewidth=0)
+        axes.set(title="residual" if residual else "plain", xlabel="step", ylim=(0, None))
+        style.clean(axes)
+    seeds = len({run.seed for run in runs})
+    legend = f"dashed: training\nsolid: test\nn = {seeds} seed{'s' * (seeds > 1)}"
+    panels[1].legend(frameon=False, title=legend, alignment="left")
+    panels[0].set_ylabel("error (%)")
+    return style.png(figure)

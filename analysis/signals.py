@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 import data
 import models
+from analysis import style
 from models import resnet
 from training import checkpoints, sharding, state
 
@@ -189,3 +191,45 @@ def _along(tree, pattern: str) -> list:
 
 def _rms(x):
     return jnp.sqrt(jnp.mean(jnp.square(x)))
+
+
+def picture(networks: dict[str, dict]) -> bytes:
+    """Draws what flows through plain and residual networks.
+
+    Args:
+      networks: name -> what `look_inside` measured, "residual" and "depth"; the deepest ones are drawn bold.
+
+    Returns:
+      The picture, as a PNG.
+    """
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    panels = figure.subplots(2, 3)
+    moments = list(next(iter(networks.values()))["gradients"])[:3]
+    deepest = max(found["depth"] for found in networks.values())
+    for label, found in networks.items():
+        look = {
+            "color": "C0" if found["residual"] else "C3",
+            "linewidth": 1.8 if found["depth"] == deepest else 1.0,
+            "alpha": 1.0 if found["depth"] == deepest else 0.5,
+            "label": label,
+        }
+        for axes, when in zip(panels[0], moments, strict=False):
+            norms = found["gradients"][when]
+            axes.plot(range(1, len(norms) + 1), norms, **look)
+        panels[1][0].plot(range(1, len(found["responses"]) + 1), found["responses"], **look)
+        if found["branches"]:
+            panels[1][1].plot(
+                range(1, len(found["branches"]) + 1), found["branches"], "o-", markersize=3, **look
+            )
+        lost = [100 * (found["top1"] - top1) for top1 in found["without"]]
+        panels[1][2].plot(range(1, len(lost) + 1), lost, "o-", markersize=3, **look)
+    for axes, when in zip(panels[0], moments, strict=False):
+        axes.sharey(panels[0][0])
+        axes.set(title=f"gradient norm by layer, {when}", xlabel="layer", yscale="log")
+    panels[1][0].set(title="response of each layer (std after BN)", xlabel="layer", ylim=(0, None))
+    panels[1][1].set(title="size of the branch / of the shortcut", xlabel="block", ylim=(0, None))
+    panels[1][2].set(title="top-1 lost without the block (points)", xlabel="block")
+    for axes in panels.flat:
+        style.clean(axes)
+    panels[0][0].legend(frameon=False, fontsize="small")
+    return style.png(figure)

@@ -17,14 +17,14 @@ import data
 import models
 from benchmarks import networks, worker
 from models import layers
-from training import command, sharding, state
+from training import cluster, command, sharding, state
 
 
 def prepare(spec):
     """Returns (facts, run), as `worker.serve` wants it, of the network and step that `spec` names."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # peers share the device
     command.keep_memory()  # as train.py does
-    sharding.several_cpu_devices()
+    cluster.several_cpu_devices()
     layers.use_stock(spec["stock"])
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
     config = networks.load(spec["network"], spec["batch"], spec["size"], spec["dtype"])

@@ -5,6 +5,7 @@ import re
 import numpy as np
 from ml_collections import ConfigDict
 
+import configs
 import data
 import models
 from configs import common
@@ -69,7 +70,7 @@ def load(name: str, batch: int, size: int | None, dtype: str) -> ConfigDict:
     """
     name, *switches = name.split("+")
     if is_config(name):
-        command.parse(["benchmark.py", f"--config={name}"])
+        command.parse(["benchmark.py", f"--config={name}"], configs)
         config = command.CONFIG.value
     else:
         network, fields, _ = weights.describe(name)
@@ -119,7 +120,7 @@ def training(config: ConfigDict, mesh):
     """Returns (state, training step, (batch, key)); the batch is noise and lies on the devices."""
     import train
 
-    _, state, step, _ = train.build(config, mesh, total_steps=1000, steps_per_epoch=100.0)
+    _, state, step, *_ = train.build(config, mesh, total_steps=1000, steps_per_epoch=100.0)
     rng, shape = np.random.default_rng(0), data.input_shape(config.input)
     images = rng.integers(0, 256, (config.batch_size, *shape), np.uint8)
     labels = rng.integers(0, config.model.num_classes, config.batch_size, np.int32)

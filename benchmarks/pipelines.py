@@ -117,7 +117,7 @@ def bare_round(config):
     batch = next(data.make_train(source, config.input, config.batch_size, config.seed))
     batch = sharding.to_global(batch, mesh)
     total = config.total_steps
-    _, now, step, _ = train.build(config, mesh, total, len(source) / config.batch_size)
+    _, now, step, *_ = train.build(config, mesh, total, len(source) / config.batch_size)
     key = steps.make_key(config.seed, mesh)
     for _ in range(config.log_steps):
         now, metrics = step(now, batch, key)

@@ -85,10 +85,9 @@ ABLATIONS = {
 }
 
 
-def get_config(name="shuffle"):
-    if name not in ABLATIONS:
-        raise ValueError(f"configs/ablations.py:{name}: choose one of {', '.join(ABLATIONS)}")
-    network = ABLATIONS[name].network
+def get_config(ablation="shuffle"):
+    common.one_of("ablations", ablation, ABLATIONS)
+    network = ABLATIONS[ablation].network
     config = small.get_config(network)
     config.total_epochs = 1.0
     config.log_steps = 100
@@ -99,9 +98,9 @@ def get_config(name="shuffle"):
     return config
 
 
-def sweep(name="shuffle"):
+def sweep(ablation="shuffle"):
     """Returns the runs, seed by seed, so that a sweep that is stopped has compared some seeds fully."""
-    variants = ABLATIONS[name].variants.values()
+    variants = ABLATIONS[ablation].variants.values()
     return spaces.product(
         {"seed": range(SEEDS)},
         [{f"model.{field}": value for field, value in fields.items()} for fields in variants],

@@ -36,7 +36,7 @@ def get_config():
     config.optimizer.weight_decay = 5e-4  # section 5
     config.optimizer.decay = "all"  # section 5 has one rule for all; Caffe spares the biases
 
-    config.model = common.alexnet(num_classes=1000)
+    config.model = common.model("alexnet", num_classes=1000)
     config.model.form = "grouped"  # figure 2: the two GPUs
     config.model.conv1_padding = 2  # 224 x 224 gives the paper's 55 x 55
     config.model.dropout = 0.5  # section 4.2

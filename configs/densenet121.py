@@ -32,6 +32,6 @@ def get_config():
     config.optimizer.weight_decay = 1e-4  # section 4.2
     config.optimizer.decay = "all"  # as in fb.resnet.torch
 
-    config.model = common.densenet(depth=121, num_classes=1000)
+    config.model = common.model("densenet", depth=121, num_classes=1000)
     config.model.growth_rate = 32  # table 1
     return config

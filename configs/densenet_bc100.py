@@ -24,7 +24,7 @@ def get_config():
     config.optimizer.weight_decay = 1e-4  # section 4.2
     config.optimizer.decay = "all"  # as in fb.resnet.torch
 
-    config.model = common.densenet(depth=100, num_classes=10)
+    config.model = common.model("densenet", depth=100, num_classes=10)
     config.model.layout = "cifar"
     config.model.growth_rate = 12
     config.model.dropout = 0.0  # section 4.2: 0.2 only without augmentation

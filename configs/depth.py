@@ -21,7 +21,7 @@ The paper found its length on a split into 45,000 and 5,000 images; here all 50,
 
 from typing import NamedTuple
 
-from configs import cifar10, common, digits, resnet50_he, spaces
+from configs import cifar10, common, digits, resnet, spaces
 
 
 class Preset(NamedTuple):
@@ -39,32 +39,31 @@ PRESETS = {
 }
 
 
-def get_config(name="quick"):
-    if name not in PRESETS:
-        raise ValueError(f"configs/depth.py:{name}: choose one of {', '.join(PRESETS)}")
-    preset = PRESETS[name]
-    if name == "quick":
+def get_config(preset="quick"):
+    common.one_of("depth", preset, PRESETS)
+    depths, _, epochs, evaluations = PRESETS[preset]
+    if preset == "quick":
         config = digits.get_config()
         config.optimizer.warmup_epochs = 5.0  # with 1, some ResNets of 56 layers lag at the end
-    elif name == "imagenet":
-        config = resnet50_he.get_config()
-        config.model = common.resnet(preset.depths[0], num_classes=1000)
+    elif preset == "imagenet":
+        config = resnet.get_config()
+        config.model = common.model("resnet", depth=depths[0], num_classes=1000)
     else:
         config = cifar10.get_config()
         config.optimizer.warmup_factor = 0.1  # section 4.2: 0.01 for about 400 iterations
         config.optimizer.warmup_epochs = 400 * 128 / 50_000
-    if name == "laptop":
+    if preset == "laptop":
         config.batch_size = 32
         config.log_steps = 400
         config.input.image_size = config.input.resize = 16
         config.input.padding = 2
         config.optimizer.schedule = "cosine"
         config.optimizer.warmup_epochs = 1.0
-    config.model.depth = preset.depths[0]
+    config.model.depth = depths[0]
     config.model.shortcut = "A"
     config.eval_train = True
-    config.keep_checkpoints = 2 if name == "imagenet" else preset.evaluations
-    config.update(length(preset.epochs, preset.evaluations))
+    config.keep_checkpoints = 2 if preset == "imagenet" else evaluations
+    config.update(length(epochs, evaluations))
     return config
 
 
@@ -80,13 +79,13 @@ def length(epochs: float, evaluations: int) -> dict:
     }
 
 
-def sweep(name="quick", depths=(), seeds=0):
+def sweep(preset="quick", depths=(), seeds=0):
     """Returns the runs, seed by seed, so that a sweep that is stopped has compared some seeds fully."""
-    preset = PRESETS[name]
+    chosen = PRESETS[preset]
     return spaces.product(
         {
-            "seed": range(seeds or preset.seeds),
-            "model.depth": depths or preset.depths,
+            "seed": range(seeds or chosen.seeds),
+            "model.depth": depths or chosen.depths,
             "model.residual": (False, True),
         }
     )

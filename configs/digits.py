@@ -32,7 +32,7 @@ def get_config():
     config.optimizer.warmup_epochs = 1.0
     config.optimizer.weight_decay = 5e-4
 
-    config.model = common.resnet(depth=8, num_classes=10)
+    config.model = common.model("resnet", depth=8, num_classes=10)
     config.model.layout = "cifar"
     config.model.shortcut = "A"
     return config

@@ -39,7 +39,7 @@ def get_config():
     config.optimizer.weight_decay = 2e-4  # Caffe's
     config.optimizer.decay = "kernels"  # Caffe spares the biases
 
-    config.model = common.googlenet(num_classes=1000)
+    config.model = common.model("googlenet", num_classes=1000)
     config.model.form = "paper"
     config.model.dropout = 0.4  # section 5
     return config

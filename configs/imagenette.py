@@ -33,5 +33,5 @@ def get_config():
     config.optimizer.warmup_epochs = 1.0
     config.optimizer.weight_decay = 5e-4
 
-    config.model = common.resnet(depth=18, num_classes=10)
+    config.model = common.model("resnet", depth=18, num_classes=10)
     return config

@@ -40,7 +40,7 @@ def get_config():
     config.optimizer.weight_decay = 4e-5  # MobileNetV2
     config.optimizer.decay = "not_depthwise"  # section 3.2: "very little or no" there
 
-    config.model = common.mobilenet(num_classes=1000)
+    config.model = common.model("mobilenet", num_classes=1000)
     config.model.width_multiplier = 1.0  # table 1
     return config
 

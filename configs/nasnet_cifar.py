@@ -25,7 +25,7 @@ def get_config():
     config.optimizer.weight_decay = 5e-4  # TF-slim
     config.optimizer.decay = "kernels"  # TF-slim
 
-    config.model = common.nasnet(num_classes=10)
+    config.model = common.model("nasnet", num_classes=10)
     config.model.layout = "cifar"
     config.model.cells = 6
     config.model.filters = 32  # 768 / 24

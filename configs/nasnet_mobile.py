@@ -43,7 +43,7 @@ def get_config():
     config.optimizer.weight_decay = 4e-5  # TF-slim
     config.optimizer.decay = "kernels"  # TF-slim: depthwise ones, too
 
-    config.model = common.nasnet(num_classes=1000)
+    config.model = common.model("nasnet", num_classes=1000)
     config.model.cells = 4
     config.model.filters = 44  # 1056 / 24
     config.model.stem_filters = 32

@@ -31,6 +31,6 @@ def get_config():
     config.optimizer.weight_decay = 1e-4
     config.optimizer.decay = "all"  # as in fb.resnet.torch
 
-    config.model = common.preact_resnet(depth=200, num_classes=1000)
+    config.model = common.model("preact_resnet", depth=200, num_classes=1000)
     config.model.bottleneck_stride = "3x3"  # as in fb.resnet.torch
     return config

@@ -33,7 +33,7 @@ def get_config():
     config.optimizer.weight_decay = 1 / 32768
     config.optimizer.decay = "kernels"  # not BatchNorm
 
-    config.model = common.resnet(depth=50, num_classes=1000)
+    config.model = common.model("resnet", depth=50, num_classes=1000)
     return config
 
 

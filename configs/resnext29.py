@@ -26,7 +26,7 @@ def get_config():
     config.optimizer.weight_decay = 5e-4  # appendix A
     config.optimizer.decay = "all"  # as in fb.resnet.torch
 
-    config.model = common.resnext(depth=29, num_classes=10)
+    config.model = common.model("resnext", depth=29, num_classes=10)
     config.model.layout = "cifar"
     config.model.cardinality = 8
     config.model.base_width = 64

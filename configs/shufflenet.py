@@ -31,7 +31,7 @@ def get_config():
     config.optimizer.weight_decay = 4e-5  # section 4
     config.optimizer.decay = "kernels"  # the authors' code
 
-    config.model = common.shufflenet(num_classes=1000)
+    config.model = common.model("shufflenet", num_classes=1000)
     config.model.groups = 3
     config.model.scale = 1.0
     return config

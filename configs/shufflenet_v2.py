@@ -10,26 +10,11 @@ megvii-model/ShuffleNet-Series). Not trained here on the full set. Other widths:
 --config.model.width_multiplier.
 """
 
-from configs import common
+from configs import common, shufflenet
 
 
 def get_config():
-    config = common.get_config()
-    config.batch_size = 1024  # as for ShuffleNet (arXiv:1707.01083, section 4)
-    config.total_steps = 300_000  # the same
-    config.label_smoothing = 0.1  # the authors' code
-
-    config.input.source = "tfds:imagenet2012"
-    config.input.crop = "random_resized"
-    config.input.min_area = 0.25  # "slightly less aggressive" than 0.08; the figure is ours
-    config.input.color_jitter = 0.4  # the authors' code
-
-    config.optimizer.learning_rate = 0.125  # per 256 images: 0.5 at 1024
-    config.optimizer.momentum = 0.9
-    config.optimizer.schedule = "linear"  # to 0
-    config.optimizer.weight_decay = 4e-5
-    config.optimizer.decay = "kernels"  # the authors' code
-
-    config.model = common.shufflenet_v2(num_classes=1000)
+    config = shufflenet.get_config()
+    config.model = common.model("shufflenet_v2", num_classes=1000)
     config.model.width_multiplier = 1.0
     return config

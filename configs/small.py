@@ -3,7 +3,7 @@
   curl -O https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz && tar xzf imagenette2-160.tgz
   python train.py --config=configs/small.py:vgg --workdir=runs/vgg
 
-The name after the colon is one of NETWORKS; the default is resnet. Imagenette
+The name after the colon is one of NETWORKS, which has each architecture; the default is resnet. Imagenette
 (https://github.com/fastai/imagenette) at 32 x 32, or your own images as in configs/imagenette.py. One
 recipe for all, none of a paper; networks without BatchNorm have a lower learning rate and clipped
 gradients. No figures are published for this.
@@ -12,9 +12,8 @@ gradients. No figures are published for this.
 from configs import common
 
 
-def get_config(name="resnet"):
-    if name not in NETWORKS:
-        raise ValueError(f"configs/small.py:{name}: choose one of {', '.join(NETWORKS)}")
+def get_config(network="resnet"):
+    common.one_of("small", network, NETWORKS)
     config = common.get_config()
     config.batch_size = 32
     config.total_epochs = 2.0
@@ -33,44 +32,43 @@ def get_config(name="resnet"):
     config.optimizer.nesterov = True
     config.optimizer.warmup_epochs = 0.5
     config.optimizer.weight_decay = 5e-4
-    if name in WITHOUT_BATCH_NORM:
+    if network in WITHOUT_BATCH_NORM:
         config.optimizer.learning_rate = 0.08
         config.optimizer.clip_norm = 1.0
 
-    network, fields = NETWORKS[name]
-    config.model = network(num_classes=10, **{k: fields[k] for k in fields if k == "depth"})
-    config.model.update(fields)
+    name, fields = NETWORKS[network]
+    config.model = common.model(name, num_classes=10, **fields)
     return config
 
 
-# Name: the function of its fields, and those that differ from its defaults, for images of 32 x 32.
+# Name: the architecture, and the fields that differ from its defaults, for images of 32 x 32.
 NETWORKS = {
-    "alexnet": (common.alexnet, {"stem": "small", "hidden": 512, "initialization": "he"}),
-    "zfnet": (common.zfnet, {"stem": "small", "hidden": 512, "initialization": "he"}),
-    "vgg": (common.vgg, {"depth": 11, "hidden": 512}),
-    "vgg_bn": (common.vgg, {"depth": 11, "hidden": 512, "batch_norm": True}),
-    "googlenet": (common.googlenet, {"stem": "small"}),
-    "googlenet_bn": (common.googlenet, {"stem": "small", "form": "batch_norm"}),
-    "plain": (common.resnet, {"depth": 20, "layout": "cifar", "residual": False}),
-    "resnet": (common.resnet, {"depth": 20, "layout": "cifar", "shortcut": "A"}),
+    "alexnet": ("alexnet", {"stem": "small", "hidden": 512, "initialization": "he"}),
+    "zfnet": ("zfnet", {"stem": "small", "hidden": 512, "initialization": "he"}),
+    "vgg": ("vgg", {"depth": 11, "hidden": 512}),
+    "vgg_bn": ("vgg", {"depth": 11, "hidden": 512, "batch_norm": True}),
+    "googlenet": ("googlenet", {"stem": "small"}),
+    "googlenet_bn": ("googlenet", {"stem": "small", "form": "batch_norm"}),
+    "plain": ("resnet", {"depth": 20, "layout": "cifar", "residual": False}),
+    "resnet": ("resnet", {"depth": 20, "layout": "cifar", "shortcut": "A"}),
     "preact_resnet": (
-        common.preact_resnet,
+        "preact_resnet",
         {"depth": 20, "layout": "cifar", "block": "basic", "shortcut": "A"},
     ),
     "resnext": (
-        common.resnext,
+        "resnext",
         {"depth": 11, "layout": "cifar", "cardinality": 8, "base_width": 4},
     ),
-    "densenet": (common.densenet, {"depth": 40, "layout": "cifar", "growth_rate": 12}),
+    "densenet": ("densenet", {"depth": 40, "layout": "cifar", "growth_rate": 12}),
     "mobilenet": (
-        common.mobilenet,
+        "mobilenet",
         {"stem": "small", "width_multiplier": 0.5, "bn_momentum": 0.9},
     ),
-    "shufflenet": (common.shufflenet, {"stem": "small", "scale": 0.5}),
-    "shufflenet_v2": (common.shufflenet_v2, {"stem": "small", "width_multiplier": 0.5}),
-    "zoph_le": (common.zoph_le, {}),
+    "shufflenet": ("shufflenet", {"stem": "small", "scale": 0.5}),
+    "shufflenet_v2": ("shufflenet_v2", {"stem": "small", "width_multiplier": 0.5}),
+    "zoph_le": ("zoph_le", {}),
     "nasnet": (
-        common.nasnet,
+        "nasnet",
         {
             "layout": "cifar",
             "cells": 1,
@@ -82,4 +80,9 @@ NETWORKS = {
         },
     ),
 }
+FOR_SMALL_IMAGES = {"stem": "small", "layout": "cifar"}  # of an architecture that is not listed
+for name in common.architectures():
+    if name not in NETWORKS:
+        known = common.fields_of(name)
+        NETWORKS[name] = (name, {f: value for f, value in FOR_SMALL_IMAGES.items() if f in known})
 WITHOUT_BATCH_NORM = ("alexnet", "zfnet", "vgg", "googlenet")

@@ -31,7 +31,7 @@ def get_config():
     config.optimizer.weight_decay = 5e-4  # section 3.1
     config.optimizer.decay = "kernels"  # ours, as Caffe's networks; the paper does not say
 
-    config.model = common.vgg(depth=16, num_classes=1000)
+    config.model = common.model("vgg", depth=16, num_classes=1000)
     config.model.dropout = 0.5  # section 3.1
     # Ours: the paper starts net 16 from a trained net 11 (section 3.1). The paper subtracts the mean
     # from pixels of 0 to 255; here they have unit variance, too, as this initialisation assumes.

@@ -35,7 +35,7 @@ def get_config():
     config.optimizer.weight_decay = 5e-4
     config.optimizer.decay = "all"
 
-    config.model = common.zfnet(num_classes=1000)
+    config.model = common.model("zfnet", num_classes=1000)
     config.model.filter_rms = 0.1  # section 3
     config.model.dropout = 0.5  # section 3, on the hidden fully connected layers
     config.model.initialization = "paper"  # section 3

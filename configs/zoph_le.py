@@ -26,5 +26,5 @@ def get_config():
     config.optimizer.weight_decay = 1e-4  # the paper
     config.optimizer.decay = "kernels"  # ours
 
-    config.model = common.zoph_le(num_classes=10)
+    config.model = common.model("zoph_le", num_classes=10)
     return config

@@ -21,11 +21,11 @@ if __name__ == "__main__":
 
 from absl import flags
 
-from analysis import ablation, plots
+from analysis import ablation
 from configs.ablations import ABLATIONS
 from sweeps import folder as sweep_folder
 from sweeps import watch
-from training import command
+from training import command, files
 
 flags.declare_key_flag("workdir")
 
@@ -53,9 +53,9 @@ def main() -> None:
     found = {name: found[name] for name in ABLATIONS if name in found}
     text = ablation.report(found, " ".join(["python", *sys.argv]))
     (into / "ablations.png").write_bytes(
-        plots.ablations({n: runs for n, (runs, *_) in found.items()})
+        ablation.picture({n: runs for n, (runs, *_) in found.items()})
     )
-    sweep_folder.write_json(into / "report.json", ablation.figures(found))
+    files.write_json(into / "report.json", ablation.figures(found))
     (into / "report.md").write_text(text, encoding="utf-8")
     for name, (runs, _, missing) in found.items():
         print(f"{ablation.QUESTIONS[name].asks}\n\n{ablation.claims(name, runs)}\n")

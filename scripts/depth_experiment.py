@@ -36,7 +36,7 @@ from ml_collections import ConfigDict
 
 import data
 from analysis import depth as verdict
-from analysis import plots, signals
+from analysis import signals
 from configs import depth
 from sweeps import estimate, expand, local, watch
 from sweeps import folder as sweep_folder
@@ -194,9 +194,9 @@ def report(folder: str) -> int:
         "header": header,
     }
     into = sweep_folder.path(folder)
-    (into / "depth.png").write_bytes(plots.depths(runs))
-    (into / "why.png").write_bytes(plots.signals(networks))
-    sweep_folder.write_json(into / "report.json", found)
+    (into / "depth.png").write_bytes(verdict.picture(runs))
+    (into / "why.png").write_bytes(signals.picture(networks))
+    files.write_json(into / "report.json", found)
     (into / "report.md").write_text(text)
     print(verdict.table(runs, published), verdict.claimed(claims), sep="\n\n")
     print(f"report: {into / 'report.md'}")

@@ -31,6 +31,7 @@ import jax.numpy as jnp
 from absl import flags
 from etils import epath
 
+import configs
 import models
 from configs.common import IMAGENET_MEAN, IMAGENET_STD
 from models.torch import files as torch_files
@@ -82,10 +83,8 @@ def closest_config(network, normalised) -> tuple[str, dict]:
     fields = {name: getattr(network, name) for name in models.fields_of(type(network))}
     defaults = vars(type(network))  # where a dataclass keeps them
     found = []
-    for file in sorted((command.PROJECT / "configs").glob("*.py")):
-        if file.stem in command.NOT_CONFIGS:
-            continue
-        module = importlib.import_module(f"configs.{file.stem}")
+    for experiment in configs.available():
+        module = importlib.import_module(f"configs.{experiment}")
         config = module.get_config()
         model = config.model
         if model.name != architecture:
@@ -94,7 +93,7 @@ def closest_config(network, normalised) -> tuple[str, dict]:
         if other.keys() <= set(model):  # only a field that the config has can be a flag
             other_classes = "num_classes" in other
             sweeps = hasattr(module, "sweep")  # of two alike, the one that is no sweep
-            found.append((other_classes, len(other), sweeps, file.name, other, config.input))
+            found.append((other_classes, len(other), sweeps, experiment, other, config.input))
     if not found:
         raise ValueError(
             f"no config in configs/ can describe this network: {architecture}, {fields}"
@@ -104,7 +103,7 @@ def closest_config(network, normalised) -> tuple[str, dict]:
     for k, v in normalised.items():
         if len(images[k]) == len(v) and images[k] != v:  # not for grey images
             other[f"input.{k}"] = v
-    return f"configs/{name}", other
+    return f"configs/{name}.py", other
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Examples:
 """
 
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
@@ -22,8 +21,9 @@ if __name__ == "__main__":
     start.early()
 
 from absl import flags
+from matplotlib.figure import Figure
 
-from analysis import plots
+from analysis import markdown, style
 from configs import small
 from sweeps import folder as sweep_folder
 from sweeps import watch
@@ -39,7 +39,6 @@ WRITE = flags.DEFINE_bool(
 flags.declare_key_flag("workdir")
 
 RESULTS = command.PROJECT / "docs" / "results.md"
-MARKS = "<!-- learning: made by scripts/learning.py -->", "<!-- end of learning -->"
 
 
 def main() -> None:
@@ -67,12 +66,9 @@ def main() -> None:
     table = "\n".join(rows({name: folder / name for name in NETWORKS.value}))
     print(table)
     if WRITE.value:
-        start, end = MARKS
-        pattern = re.compile(f"{re.escape(start)}\n.*?{re.escape(end)}", re.DOTALL)
-        text = pattern.sub(lambda _: f"{start}\n{table}\n{end}", RESULTS.read_text())
-        RESULTS.write_text(text)
+        RESULTS.write_text(markdown.fill(RESULTS.read_text("utf-8"), "learning", table), "utf-8")
         top1 = {name: 100 * standing(folder / name).latest("eval/top1") for name in NETWORKS.value}
-        plots.bars(top1, str(RESULTS.with_name("learning.png")), "top-1 (%)")
+        RESULTS.with_name("learning.png").write_bytes(picture(top1))
 
 
 def rows(workdirs: dict[str, pathlib.Path]):
@@ -88,6 +84,22 @@ def rows(workdirs: dict[str, pathlib.Path]):
             f"{run.latest('eval/top1'):.1%} | {run.latest('eval/top5'):.1%} | "
             f"{seconds / EPOCHS.value:.0f} |"
         )
+
+
+def picture(top1: dict[str, float]) -> bytes:
+    """Draws a horizontal bar for each network, the highest top-1 in percent above.
+
+    Returns:
+      The picture, as a PNG.
+    """
+    names = sorted(top1, key=top1.get)
+    figure = Figure(figsize=(7, 0.5 + 0.28 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.barh(names, [top1[name] for name in names])
+    axes.bar_label(drawn, fmt="%.1f", padding=3)
+    axes.set(xlabel="top-1 (%)")
+    axes.spines[["top", "right"]].set_visible(False)
+    return style.png(figure)
 
 
 def standing(workdir: pathlib.Path) -> watch.Standing:

@@ -1,6 +1,7 @@
-"""Writes docs/lecture.md and its pictures: the lecture's tables, counted in the networks.
+"""Writes the tables and pictures of docs/lecture.md: the lecture's, counted in the networks.
 
-Nothing is trained. A test compares the page with the networks, so it is written again when one changes.
+Nothing is trained, and the page's prose stays as it is. A test compares the tables with the networks, so they
+are written again when one changes.
 
 Examples:
   python scripts/lecture.py --output=docs
@@ -21,7 +22,8 @@ if __name__ == "__main__":
 import jax
 from absl import flags
 
-from analysis import lecture, plots, towers
+from analysis import markdown
+from analysis.lecture import pictures, tables, towers
 from training import command
 
 OUTPUT = flags.DEFINE_string(
@@ -35,21 +37,14 @@ def main() -> None:
     docs.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_num_cpu_devices", 2)
     parts = towers.alexnet()
-    (docs / "lecture.md").write_text(lecture.document(networks, towers.section(parts)), "utf-8")
-    alexnet = [layer for layer in lecture.alexnet().layers if layer.memory]
-    small, large = lecture.alexnet().products, lecture.vgg16().products
-    short = [name for name in lecture.SLIDE_ALEXNET if not name.startswith("pool")]
-    pictures = {
-        "lecture_alexnet": plots.costs({"AlexNet": (list(lecture.SLIDE_ALEXNET), alexnet)}),
-        "lecture_vgg": plots.costs(
-            {"AlexNet": (short, small), "VGG-16": (lecture.VGG_LAYERS, large)}
-        ),
-        "lecture_bubbles": plots.bubbles([(n, lecture.year(n)) for n in lecture.drawn(networks)]),
-        "lecture_two_gpus": plots.towers(parts),
-    }
-    for name, picture in pictures.items():
+    page = (command.PROJECT / "docs" / "lecture.md").read_text("utf-8")
+    for name, table in tables.make(networks, parts).items():
+        page = markdown.fill(page, name, table)
+    (docs / "lecture.md").write_text(page, "utf-8")
+    drawn = pictures.make(networks, parts)
+    for name, picture in drawn.items():
         (docs / f"{name}.png").write_bytes(picture)
-    print(f"wrote {docs / 'lecture.md'} and {', '.join(pictures)}")
+    print(f"wrote {docs / 'lecture.md'} and {', '.join(drawn)}")
 
 
 if __name__ == "__main__":

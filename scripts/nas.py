@@ -32,6 +32,7 @@ from absl import flags
 from ml_collections import config_flags
 from tqdm import tqdm
 
+import configs
 import data
 import models
 from data.messages import plain
@@ -130,7 +131,7 @@ def run(config, folder: pathlib.Path, space, header: dict) -> None:
         trained.close()
     found = report.read(folder, config)
     for name, best in found.best.items():
-        sweep_folder.write_json(folder / f"{name}.json", best)
+        files.write_json(folder / f"{name}.json", best)
     chosen = found.chosen(config.nas.final.searches)
     networks = finals.finalists(config, space, chosen, finals.known(folder))
     if not REPORT.value:
@@ -154,7 +155,7 @@ def begin(folder: pathlib.Path, config) -> dict:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "jax": jax.__version__,
     }
-    sweep_folder.write_json(folder / "search.json", header)
+    files.write_json(folder / "search.json", header)
     return header
 
 
@@ -279,4 +280,4 @@ def train_finalists(config, folder: pathlib.Path, networks: list[finals.Finalist
 
 
 if __name__ == "__main__":
-    command.run(main, trains=False)
+    command.run(main, configs, trains=False)

@@ -21,6 +21,7 @@ if __name__ == "__main__":
 
 from absl import flags
 
+from analysis import markdown
 from training import command
 
 ALL = flags.DEFINE_bool("all", False, "Every network, not only those of docs/networks.md.")
@@ -28,8 +29,6 @@ WRITE = flags.DEFINE_bool(
     "write", False, "Replace the table in docs/networks.md instead of printing it."
 )
 
-BEGIN = "<!-- written by scripts/networks.py -->\n"
-END = "<!-- end of what scripts/networks.py writes -->\n"
 HEAD = """\
 | network | paper | `--config.model...` | parameters | multiply-adds | published top-1 error | ours |
 | --- | --- | --- | ---: | ---: | --- | --- |
@@ -44,12 +43,8 @@ def main() -> None:
     if ALL.value:
         raise ValueError("--write is for the table of docs/networks.md: leave out --all")
     page = command.PROJECT / "docs" / "networks.md"
-    text = page.read_text("utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{page} needs these lines once each, around the table: {BEGIN}{END}")
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    table_ = table([n for n in networks if n.get("readme")])
-    page.write_text(before + BEGIN + "\n" + table_ + "\n" + END + after, "utf-8")
+    rows = table([n for n in networks if n.get("readme")])
+    page.write_text(markdown.fill(page.read_text("utf-8"), "networks", rows.strip()), "utf-8")
     print(f"wrote {page}")
 
 

@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
     start.early()
 
-from analysis import plots
+from analysis import curves
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     args = parser.parse_args()
     runs = {run.partition("=")[0]: run.rpartition("=")[2] for run in args.runs}
     try:
-        plots.curves(runs, args.output, args.title)
+        curves.draw(runs, args.output, args.title)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"drew {args.output}")

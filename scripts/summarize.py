@@ -25,6 +25,7 @@ if __name__ == "__main__":
 from absl import flags
 
 import analysis
+import configs
 import data
 import models
 from analysis import summary
@@ -58,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, configs)

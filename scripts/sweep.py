@@ -30,6 +30,7 @@ if __name__ == "__main__":
 from absl import flags
 from ml_collections import config_flags
 
+import configs
 import models
 from sweeps import estimate, expand, local, results, sky, slurm, watch
 from sweeps import folder as sweep_folder
@@ -195,4 +196,4 @@ COMMANDS = {"launch": launch, "status": status, "results": show_results}
 
 if __name__ == "__main__":
     chosen = sys.argv.pop(1) if sys.argv[1:2] and sys.argv[1] in COMMANDS else "launch"
-    command.run(COMMANDS[chosen], trains=False)
+    command.run(COMMANDS[chosen], configs, trains=False)

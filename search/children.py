@@ -25,6 +25,7 @@ from search.loop import as_text
 from search.proxy import Proxy
 from sweeps import folder as sweep_folder
 from sweeps import local, watch, worker
+from training import files
 
 
 def config_of_child(config: ConfigDict) -> ConfigDict:
@@ -162,7 +163,7 @@ def _share(folder: pathlib.Path, seed: int, ranked: list[dict]) -> int:
     found["seconds"] = sum(line["seconds"] for line in searched.rounds)
     found["shared"] = searched.rank([child["genotype"] for child in ranked])
     found["alone"] = [child["accuracy"] for child in ranked]
-    sweep_folder.write_json(folder / "found.json", found)
+    files.write_json(folder / "found.json", found)
     return seed
 
 

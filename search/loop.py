@@ -13,28 +13,12 @@ from flax import serialization
 
 from data.messages import tell
 from models import layers
-from sweeps import folder as sweep_folder
-from training import files, metrics
+from training import files
 
 
 def as_text(genotype) -> str:
     """Returns the genotype as short JSON: its name in files and dictionaries."""
     return json.dumps(genotype, separators=(",", ":"))
-
-
-def append(file: pathlib.Path, lines: list[dict]) -> None:
-    """Adds objects to a .jsonl file, which `metrics.read_jsonl` reads."""
-    with file.open("a") as opened:
-        opened.write(_as_lines(lines))
-
-
-def rewrite(file: pathlib.Path, lines: list[dict]) -> None:
-    """Makes a .jsonl file hold these objects alone, without what a kill has cut off."""
-    files.write_bytes(file, _as_lines(lines).encode())
-
-
-def _as_lines(lines: list[dict]) -> str:
-    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def is_number(value) -> bool:
@@ -53,7 +37,7 @@ def read_children(file: pathlib.Path, cost: str = "") -> list[dict]:
             isinstance(line.get("genotype"), list) and known and is_number(line.get("seconds", 0))
         )
 
-    return metrics.read_jsonl(file, is_child)
+    return files.read_jsonl(file, is_child)
 
 
 def read_asked(file: pathlib.Path) -> list[dict]:
@@ -62,7 +46,7 @@ def read_asked(file: pathlib.Path) -> list[dict]:
     def is_asked(line):
         return isinstance(line.get("genotype"), list) and is_number(line.get("reward"))
 
-    return metrics.read_jsonl(file, is_asked)
+    return files.read_jsonl(file, is_asked)
 
 
 def read_header(folder: pathlib.Path) -> dict | None:
@@ -70,7 +54,7 @@ def read_header(folder: pathlib.Path) -> dict | None:
     kinds = {"config": dict, "command": str, "date": str, "jax": str, "cores": int, "parallel": int}
     file, remedy = folder / "search.json", "remove it, and the same command goes on"
     try:
-        found = sweep_folder.read_json(file, kinds, remedy)
+        found = files.read_json(file, kinds, remedy)
     except FileNotFoundError:
         return None
     if min(found["cores"], found["parallel"]) < 1:
@@ -110,7 +94,7 @@ class Children:
         self._file, self._train = file, train
         lines = read_children(file, cost)
         self.known = {as_text(line["genotype"]): line for line in lines}
-        rewrite(file, lines)
+        files.write_jsonl(file, lines)
 
     def __call__(self, genotypes: list) -> list[dict]:
         """Returns what is known of each, after training those that are new."""
@@ -118,7 +102,7 @@ class Children:
         names = list(new)
         for position, found in self._train(list(new.values())) if new else ():
             child = {"genotype": new[names[position]], **found}
-            append(self._file, [child])
+            files.append_jsonl(self._file, [child])
             self.known[names[position]] = child
         return [self.known[as_text(g)] for g in genotypes]
 
@@ -172,7 +156,7 @@ class Search:
             self.asked = []
         elif state is not None:
             method.state = state
-        rewrite(folder / "asked.jsonl", self.asked)
+        files.write_jsonl(folder / "asked.jsonl", self.asked)
 
     @property
     def name(self) -> str:
@@ -200,7 +184,7 @@ class Search:
                 {"genotype": genotype, "reward": value}
                 for genotype, value in zip(genotypes, rewards, strict=True)
             ]
-            append(self._folder / "asked.jsonl", lines)
+            files.append_jsonl(self._folder / "asked.jsonl", lines)
             state = serialization.to_bytes(self._method.state)
             files.write_bytes(self._folder / "state.msgpack", state)
             self.asked += lines

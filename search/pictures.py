@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import plots
+from analysis import style
 
 
 def rewards(asked: dict[str, dict[int, list[dict]]], titles: dict[str, str], window: int) -> bytes:
@@ -41,9 +41,9 @@ def rewards(asked: dict[str, dict[int, list[dict]]], titles: dict[str, str], win
     left.set_ylim(bottom=max(0, left.get_ylim()[1] - 1.5 * _span(left)))
     right.legend(frameon=False, fontsize=9)
     for axes in (left, right):
-        plots.clean(axes)
+        style.clean(axes)
     figure.suptitle("Means over the seeds; bands from the lowest to the highest", fontsize=10)
-    return plots.png(figure)
+    return style.png(figure)
 
 
 def _span(axes) -> float:
@@ -72,8 +72,8 @@ def sharing(shared: dict[int, dict]) -> bytes:
         xlabel="validation top-1 trained alone (%)", ylabel="validation top-1, shared weights (%)"
     )
     axes.legend(frameon=False)
-    plots.clean(axes)
-    return plots.png(figure)
+    style.clean(axes)
+    return style.png(figure)
 
 
 def pareto(children: list[dict], best: list[dict], cost: str) -> bytes:
@@ -100,5 +100,5 @@ def pareto(children: list[dict], best: list[dict], cost: str) -> bytes:
     )  # fmt: skip
     axes.set(xlabel=cost.replace("_", "-"), ylabel="validation top-1 (%)", xscale="log")
     axes.legend(frameon=False, loc="lower right")
-    plots.clean(axes)
-    return plots.png(figure)
+    style.clean(axes)
+    return style.png(figure)

@@ -15,8 +15,8 @@ from search import genotypes, pictures
 from search.finals import Finalist, folder_of
 from search.loop import as_text, read_asked, read_children, reward
 from search.sharing import read_found
-from sweeps import folder as sweep_folder
 from sweeps import watch
+from training import files
 
 TITLES = {
     "random": "random search",
@@ -179,7 +179,7 @@ def write(
             for one in finals
         ],
     }
-    sweep_folder.write_json(folder / "report.json", figures)
+    files.write_json(folder / "report.json", figures)
     return text
 
 

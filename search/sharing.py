@@ -15,8 +15,7 @@ from flax import serialization
 from data.messages import tell
 from search import loop
 from search.proxy import Proxy
-from sweeps import folder as sweep_folder
-from training import files, metrics
+from training import files
 
 
 def read_found(file: pathlib.Path) -> dict | None:
@@ -24,7 +23,7 @@ def read_found(file: pathlib.Path) -> dict | None:
     kinds = {"genotype": list, "reward": float, "seconds": float, "shared": list, "alone": list}
     remedy = "without --report the same command makes it again"
     try:
-        found = sweep_folder.read_json(file, kinds, remedy)
+        found = files.read_json(file, kinds, remedy)
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -63,8 +62,8 @@ class Sharing:
         if state is not None:
             self._weights, method.state = state["weights"], state["method"]
             self._done = int(state["rounds"])  # also of rounds whose lines are damaged
-            self.rounds = metrics.read_jsonl(folder / "rounds.jsonl", _is_round)[: self._done]
-        loop.rewrite(folder / "rounds.jsonl", self.rounds)
+            self.rounds = files.read_jsonl(folder / "rounds.jsonl", _is_round)[: self._done]
+        files.write_jsonl(folder / "rounds.jsonl", self.rounds)
 
     def run(self, rounds: int, steps: int, clip_norm: float, batches: int, batch: int):
         """Goes through `rounds` rounds.
@@ -96,7 +95,7 @@ class Sharing:
                 rewards += found
             line = {"reward": float(np.mean(rewards)), "seconds": time.monotonic() - began}
             self.rounds.append(line)
-            loop.append(self._folder / "rounds.jsonl", [line])
+            files.append_jsonl(self._folder / "rounds.jsonl", [line])
             state = {"weights": jax.device_get(self._weights), "method": self._method.state}
             self._done = number + 1
             content = serialization.to_bytes(state | {"rounds": self._done})

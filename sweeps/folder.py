@@ -8,7 +8,6 @@
 Folders may be on a shared disk or in a bucket. This needs no JAX, so that commands answer at once.
 """
 
-import json
 import os
 import pathlib
 import re
@@ -41,7 +40,7 @@ def read(folder: str) -> dict:
     """
     file, remedy = path(folder) / "sweep.json", "remove it and launch again"
     try:
-        found = read_json(file, FIELDS, remedy)
+        found = files.read_json(file, FIELDS, remedy)
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} holds no sweep: no sweep.json in it") from None
     for name, overrides in found["runs"].items():
@@ -51,30 +50,6 @@ def read(folder: str) -> dict:
     for name, job in found["jobs"].items():
         if not isinstance(job, dict) or {type(job.get("engine")), type(job.get("id"))} != {str}:
             raise ValueError(f"{file} is damaged (the job of {name} has no number): {remedy}")
-    return found
-
-
-def read_json(file, fields: dict[str, type | tuple[type, ...]], remedy: str) -> dict:
-    """Returns the object that a JSON file holds.
-
-    Args:
-      file: path of it.
-      fields: that it has to have -> their types.
-      remedy: what to do where it is damaged, for the message.
-
-    Raises:
-      FileNotFoundError: it does not exist.
-      ValueError: it is damaged: no JSON, no object, or without such a field.
-    """
-    try:
-        found = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is damaged ({error}): {remedy}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file} is damaged (it holds no object): {remedy}")
-    wrong = [name for name, kind in fields.items() if not isinstance(found.get(name), kind)]
-    if wrong:
-        raise ValueError(f"{file} is damaged (in {', '.join(wrong)}): {remedy}")
     return found
 
 
@@ -129,7 +104,7 @@ def record(folder: str, sweep: dict) -> None:
                     "choose another --workdir"
                 )
         runs, jobs = ({**before.get(k, {}), **sweep.get(k, {})} for k in ("runs", "jobs"))
-        write_json(path(folder) / "sweep.json", sweep | {"runs": runs, "jobs": jobs})
+        files.write_json(path(folder) / "sweep.json", sweep | {"runs": runs, "jobs": jobs})
 
 
 def environment() -> dict[str, str]:
@@ -159,7 +134,7 @@ def state(folder: str, name: str) -> dict:
     """
     waiting, file = {"state": "waiting"}, workdir(folder, name) / "state.json"
     try:
-        found = read_json(file, {"state": str, "time": (int, float)}, "")
+        found = files.read_json(file, {"state": str, "time": (int, float)}, "")
     except (FileNotFoundError, ValueError):
         return waiting
     if found["state"] not in STATES:
@@ -170,12 +145,9 @@ def state(folder: str, name: str) -> dict:
 
 
 def write_state(folder: str, name: str, state: str, **more) -> None:
-    write_json(workdir(folder, name) / "state.json", {"state": state, "time": time.time(), **more})
-
-
-def write_json(file: epath.Path, content: dict) -> None:
-    """Writes a file as `files.write_bytes` does."""
-    files.write_bytes(file, (json.dumps(content, indent=1) + "\n").encode())
+    files.write_json(
+        workdir(folder, name) / "state.json", {"state": state, "time": time.time(), **more}
+    )
 
 
 def last_lines(folder: str, name: str, number: int = 5) -> str:

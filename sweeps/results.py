@@ -6,8 +6,8 @@ import io
 import math
 import statistics
 
-from analysis import markdown, plots
-from sweeps import expand, watch
+from analysis import markdown
+from sweeps import expand, pictures, watch
 from sweeps import folder as sweep_folder
 
 FIGURES = ("eval/top1", "eval/top5", "eval/loss", "train/loss", "train/images_per_second")
@@ -36,7 +36,7 @@ class Group:
 
     @property
     def label(self) -> str:
-        return ", ".join(f"{name} {plots.text(value)}" for name, value in self.fields.items())
+        return ", ".join(f"{name} {pictures.text(value)}" for name, value in self.fields.items())
 
     def values(self, figure: str) -> list[float]:
         """Returns the latest value of each run that counts."""
@@ -151,16 +151,16 @@ def write(folder: str, groups: list[Group], metric: str, x: str | None) -> list[
     contents = {"results.csv": as_csv(table).encode(), "results.md": as_markdown(table).encode()}
     known = [group for group in groups if group.values(metric)]
     points = [
-        plots.Point(group.fields, group.mean(metric), group.deviation(metric)) for group in known
+        pictures.Point(group.fields, group.mean(metric), group.deviation(metric)) for group in known
     ]
-    contents["curves.png"] = plots.means(
+    contents["curves.png"] = pictures.means(
         {group.label or "all": group.curves(metric) for group in known}, metric
     )
     fields = list(groups[0].fields)
     if fields:
-        contents["fields.png"] = plots.against(points, fields, metric)
+        contents["fields.png"] = pictures.against(points, fields, metric)
     if len(fields) > 1:
-        contents["pairs.png"] = plots.pairs(points, fields, metric)
+        contents["pairs.png"] = pictures.pairs(points, fields, metric)
     if x is not None:
         column = table[0].index(x)
         values = [row[column] for g, row in zip(groups, table[1:], strict=True) if g in known]
@@ -168,7 +168,7 @@ def write(folder: str, groups: list[Group], metric: str, x: str | None) -> list[
             point._replace(fields=point.fields | {x: value})
             for point, value in zip(points, values, strict=True)
         ]
-        contents[f"{x.replace('/', '_')}.png"] = plots.against(drawn, [x], metric, by=fields[:1])
+        contents[f"{x.replace('/', '_')}.png"] = pictures.against(drawn, [x], metric, by=fields[:1])
     for name, content in contents.items():
         (into / name).write_bytes(content)
     return list(contents)

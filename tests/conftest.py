@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,11 +24,12 @@ start.quiet()
 import jax  # noqa: E402 - after the environment is set
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from ml_collections import ConfigDict  # noqa: E402
 
-from training import sharding  # noqa: E402
+from training import cluster  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
-sharding.several_cpu_devices()
+cluster.several_cpu_devices()
 
 
 def pytest_addoption(parser):
@@ -81,16 +83,41 @@ def other_checkout(tmp_path_factory):
     return folder
 
 
+# Two convolutions, for tests of all but the network: they are traced and compiled in no time.
+SMALLEST = {
+    "name": "zoph_le",
+    "genotype": "[[3,3,8,1,[0]],[3,3,16,2,[1]]]",
+    "num_classes": 10,
+    "dtype": "float32",
+}
+
+
 @pytest.fixture
 def digits():
     return few_digits()
 
 
+@pytest.fixture
+def trained(few_digits_trained, tmp_path):
+    """The folder of a finished run of `digits`: a copy, to go on with."""
+    return shutil.copytree(few_digits_trained, tmp_path / "trained")
+
+
+@pytest.fixture(scope="session")
+def few_digits_trained(tmp_path_factory):
+    import train
+
+    workdir = tmp_path_factory.mktemp("few_digits")
+    train.train(few_digits(), workdir)
+    return workdir
+
+
 def few_digits():
-    """Returns the embedded default, cut to a few steps."""
+    """Returns the embedded default with `SMALLEST` in place of its network, cut to a few steps."""
     from configs import digits
 
     config = digits.get_config()
+    config.model = ConfigDict(SMALLEST)
     config.batch_size = 64
     config.total_steps = 6
     config.log_steps = 1

@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
+import tensorstore
 from faults.checkpoints import DAMAGES, campaign, flip, restore, save, some_state
 
 from training import checkpoints
@@ -239,13 +241,14 @@ def test_what_is_saved_would_survive_a_power_loss_before_older_checkpoints_go(
     assert pruned == [[]]
 
 
+@pytest.mark.parametrize("whose", [(checkpoints, "_files"), (tensorstore, "open")])
 def test_an_error_of_a_save_in_the_background_is_raised_and_not_logged(
-    tmp_path, monkeypatch, caplog
+    whose, tmp_path, monkeypatch, caplog
 ):
-    def full(folder):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "_files", full)
+    monkeypatch.setattr(*whose, full)
     saved = checkpoints.Checkpoints(tmp_path)
     saved.save(1, some_state(1), None)
     with pytest.raises(OSError, match="No space left on device"):
@@ -253,3 +256,16 @@ def test_an_error_of_a_save_in_the_background_is_raised_and_not_logged(
     saved.close()
     assert not caplog.records
     assert saved.steps() == []
+
+
+def test_a_checkpoint_that_another_process_cannot_read_is_damaged_for_all(tmp_path, monkeypatch):
+    saved = checkpoints.Checkpoints(tmp_path)
+    for step in (1, 2):
+        saved.save(step, some_state(step), None)
+    saved.wait()
+    others = iter([[False, True], [False, False]])  # of the newest, of the one before
+    monkeypatch.setattr(
+        checkpoints.multihost_utils, "process_allgather", lambda mine: np.array(next(others)) | mine
+    )
+    assert int(saved.restore("latest", some_state(0)).step) == 1
+    saved.close()

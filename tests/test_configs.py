@@ -4,39 +4,38 @@ import dataclasses
 import importlib
 import inspect
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import pytest
+from conftest import PROJECT
 from flax.traverse_util import flatten_dict
 
+import configs
 import data
 import models
-from configs import common, small
+from configs import common
 from data import pipeline
 from training import command, metrics, optimizer, ranges
 
-FILES = sorted(
-    path.stem
-    for path in (pathlib.Path(__file__).parents[1] / "configs").glob("*.py")
-    if path.stem not in command.NOT_CONFIGS
-)
-NAMES = [name for name in FILES if name != "small"] + [f"small:{name}" for name in small.NETWORKS]
+
+def arguments(file):
+    """Returns the names of an experiment: "small:vgg", ... by the NETWORKS of small, DEPTHS, ..."""
+    taken = configs.available()[file]
+    choices = getattr(importlib.import_module(f"configs.{file}"), f"{taken.upper()}S", ())
+    return [f"{file}:{choice}" for choice in choices] or [file]
+
+
+NAMES = [name for file in configs.available() for name in arguments(file)]
+ONE_STEP = [file for file in configs.available() if file != "small"] + arguments("small")
 SHORTER = {  # networks that repeat one block too often to be traced in full here
     "densenet_bc100": {"depth": 10},
     "nasnet": {"cells": 1},
     "nasnet_cifar": {"cells": 1},
     "nasnet_large": {"cells": 1},
     "nasnet_mobile": {"cells": 1},
-    "preact_resnet1001": {"depth": 11},
-    "preact_resnet164": {"depth": 11},
+    "preact_resnet": {"depth": 11},
     "preact_resnet200": {"depth": 50},
-    "resnet101": {"depth": 50},
-    "resnet110": {"depth": 8},
-    "resnet1202": {"depth": 8},
-    "resnet152": {"depth": 50},
-    "resnext101": {"depth": 50},
     "small:densenet": {"depth": 10},
 }
 CIFAR_ALONE = {"zoph_le"}  # the paper has no network for ImageNet
@@ -49,29 +48,39 @@ def load(name):
 
 
 @pytest.fixture(params=NAMES)
-def name(request):
-    return request.param
-
-
-@pytest.fixture
-def config(name):
-    return load(name)
-
-
-def test_a_config_lists_every_field_of_its_network_and_no_other(config):
-    model = importlib.import_module(f"models.{config.model.name}").Model
-    assert set(config.model) - {"name"} == set(models.fields_of(model))
+def config(request):
+    return load(request.param)
 
 
 @pytest.mark.parametrize("network", models.available())
-def test_the_fields_of_a_network_start_as_its_module_has_them(network):
-    function = getattr(common, network)
-    arguments = dict.fromkeys(inspect.signature(function).parameters, 20)
-    fields = function(**arguments)
+def test_the_fields_that_are_read_of_a_network_are_those_of_its_class(network):
     model = importlib.import_module(f"models.{network}").Model
-    defaults = {field.name: field.default for field in dataclasses.fields(model)}
-    expected = {field: defaults[field] for field in models.fields_of(model)} | arguments
-    assert fields.to_dict() == expected | {"name": network}
+    missing = dataclasses.MISSING
+    defaults = {
+        f.name: None if f.default is missing else f.default for f in dataclasses.fields(model)
+    }
+    read = {name: field.default for name, field in common.fields_of(network).items()}
+    assert read == {name: defaults[name] for name in models.fields_of(model)}
+    assert list(read) == models.fields_of(model)
+
+
+def test_a_network_has_the_fields_that_are_given_and_the_defaults_of_its_class():
+    fields = common.model("mobilenet", num_classes=7, width_multiplier=1)
+    assert (fields.name, fields.num_classes, fields.padding) == ("mobilenet", 7, "SAME")
+    assert type(fields.width_multiplier) is float  # so that a flag may set 0.5
+
+
+@pytest.mark.parametrize(
+    "name, fields, message",
+    [
+        ("vgg", {"dpeth": 16, "num_classes": 10}, "'vgg' has no field dpeth; its fields: .*depth"),
+        ("vgg", {"depth": 16}, "'vgg' needs num_classes; its fields: num_classes, depth"),
+        ("vgg17", {}, "unknown model 'vgg17'; available: alexnet, .*zoph_le$"),
+    ],
+)
+def test_a_wrong_network_or_field_of_a_config_is_told_with_the_right_ones(name, fields, message):
+    with pytest.raises(ValueError, match=message):
+        common.model(name, **fields)
 
 
 @pytest.mark.parametrize("network", models.available())
@@ -79,20 +88,83 @@ def test_every_network_has_a_config_for_its_papers_images_and_one_for_small_imag
     classes, source = 1000, "tfds:imagenet2012"
     if network in CIFAR_ALONE:
         classes, source = 10, "tfds:cifar10"
-    configs = [load(file) for file in FILES if file != "small"]
-    found = [c for c in configs if c.model.name == network and c.model.num_classes == classes]
-    assert found
-    assert all(c.input.source == source for c in found)
+    found = [load(name) for name in NAMES if not name.startswith("small:")]
+    found = [c for c in found if c.model.name == network and c.model.num_classes == classes]
+    assert found, (
+        f"models/{network}.py has no experiment of {classes} classes: add configs/{network}.py"
+    )
+    assert all(c.input.source == source for c in found), f"let it have input.source {source}"
     assert load(f"small:{network}").model.name == network
 
 
-def test_an_unknown_network_of_small_is_told_with_the_right_names():
-    with pytest.raises(ValueError, match="lenet.*alexnet.*plain.*nasnet"):
-        small.get_config("lenet")
+@pytest.mark.parametrize("file", [file for file, taken in configs.available().items() if taken])
+def test_an_unknown_argument_is_told_with_the_right_ones(file):
+    first, last = (name.partition(":")[2] for name in (arguments(file)[0], arguments(file)[-1]))
+    with pytest.raises(ValueError, match=f"^configs/{file}.py:9: choose one of {first}, .*{last}$"):
+        load(f"{file}:9")
+
+
+@pytest.mark.parametrize(
+    "path, message",
+    [
+        (
+            "configs/resnet152.py",
+            "no config configs/resnet152.py; write configs/resnet.py:152, and",
+        ),
+        ("configs/resnet50_he.py", "write configs/resnet.py:50, and for a run of it --workdir="),
+        ("configs/resnet1202.py", "write configs/cifar10.py:1202"),
+        ("configs/resnext101.py", "write configs/resnext.py:101"),
+        ("configs/preact_resnet164.py", "write configs/preact_resnet.py:164"),
+        ("configs/resnet.pt:50", "no config configs/resnet.pt; configs/ has .*, resnet:DEPTH, "),
+        ("configs/common.py", "configs/ has ablations:ABLATION, .*, digits, .*, small:NETWORK, "),
+    ],
+)
+def test_a_file_that_is_no_config_is_told_with_what_to_write(path, message):
+    with pytest.raises(ValueError, match=message):
+        configs.check(path)
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # in ml_collections
+def test_help_has_each_field_as_a_flag_with_its_value_and_meaning(capsys):
+    with pytest.raises(SystemExit) as end:
+        command.parse(["train.py", "--help", "--config=configs/resnext.py:101"], configs)
+    assert not end.value.code
+    _, fields = capsys.readouterr().out.split("fields of configs/resnext.py:101, each a flag:\n")
+    found = [line.strip().partition(" ") for line in fields.splitlines()]
+    meanings = {flag: meaning.strip() for flag, _, meaning in found}
+    config = flatten_dict(load("resnext:101").to_dict(), sep=".")
+    assert {flag.partition("=")[0] for flag in meanings} == {f"--config.{name}" for name in config}
+    assert meanings["--config.model.cardinality=32"] == "number of paths"
+    assert meanings["--config.optimizer.name=sgd"] == '"sgd", "rmsprop" or "adamw"'
+    silent = [flag for flag, meaning in meanings.items() if not meaning and ".model." not in flag]
+    assert not silent, f"say behind these fields in configs/common.py what they mean: {silent}"
+
+
+@pytest.mark.parametrize(
+    "field, choices",
+    [
+        ("input.crop", pipeline.CROPS),
+        ("optimizer.name", optimizer.OPTIMIZERS),
+        ("optimizer.schedule", optimizer.SCHEDULES),
+        ("optimizer.decay", optimizer.DECAYED),
+    ],
+)
+def test_the_comment_of_a_field_names_all_its_choices(field, choices):
+    comment = common.comments(PROJECT / "configs" / "common.py")[field]
+    missing = [choice for choice in choices if choice not in comment]
+    assert not missing, f"name {missing} behind {field} in configs/common.py"
 
 
 def test_networks_of_many_equal_blocks_have_a_depth_that_exists():
-    for name in SHORTER:
+    for name in [
+        *SHORTER,
+        *(
+            name
+            for file, taken in configs.available().items()
+            if taken == "depth"
+            for name in arguments(file)
+        ),
+    ]:
         fields = load(name).model
         module = importlib.import_module(f"models.{fields.name}")
         if "depth" in fields:
@@ -119,12 +191,13 @@ def test_every_number_of_a_config_has_a_range_and_is_in_it(config):
         for one in (value if isinstance(value, tuple) else (value,))
         if isinstance(one, int | float) and not isinstance(one, bool)
     }
-    assert numeric <= set(ranges.RANGES)
+    missing = {name for name in numeric - set(ranges.RANGES) if not name.startswith("model.")}
+    assert not missing, f"say in training/ranges.py what these may be: {missing}"
 
 
 @pytest.mark.parametrize("field", ranges.RANGES)
 def test_a_number_out_of_its_range_is_told_with_the_range(field):
-    networks = [load(name) for name in NAMES]
+    networks = (load(name) for name in NAMES)
     config = next(c for c in networks if field in flatten_dict(c.to_dict(), sep="."))
     allowed = ranges.RANGES[field]
     wrong = [float("inf"), float("nan")]
@@ -142,6 +215,22 @@ def test_a_number_out_of_its_range_is_told_with_the_range(field):
             ranges.check(config)
 
 
+@pytest.mark.parametrize(
+    "field, value, told",
+    [
+        ("model.depth", 0, "model.depth 0: let it be at least 1 and at most 2,147,483,647"),
+        ("model.width_multiplier", 0.0, "model.width_multiplier 0.0: let it be above 0"),
+    ],
+)
+def test_a_number_of_a_network_without_a_range_of_its_own_is_above_0(field, value, told):
+    config = load("digits")
+    config.model = {"depth": 8, "width_multiplier": 1.0, "scan": False}
+    ranges.check(config)
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=told):
+        ranges.check(config)
+
+
 def test_a_run_has_to_have_a_length():
     config = load("digits")
     config.total_steps = 0
@@ -156,15 +245,16 @@ def test_the_config_of_a_run_is_read_back_as_it_was(config, tmp_path):
     assert metrics.differences(config.to_dict(), json.loads(json.dumps(config.to_dict()))) == {}
 
 
-def test_the_config_of_an_older_run_gets_what_such_runs_did(tmp_path):
-    config = load("imagenette")
-    assert config.input.exif_orientation
-    with config.input.unlocked():
-        del config.input.exif_orientation
-    (tmp_path / "metrics.jsonl").write_text(json.dumps({"config": config.to_dict()}) + "\n")
-    assert command.config_of_run(str(tmp_path)).input.exif_orientation is False
-    found = metrics.differences(config.to_dict(), load("imagenette").to_dict())
-    assert list(found) == ["input.exif_orientation"]
+def test_the_config_of_the_first_runs_gets_what_such_runs_did(tmp_path):
+    first = json.loads((PROJECT / "tests" / "first_run.json").read_text())  # a run of imagenette
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(first) + "\n")
+    found, now = command.config_of_run(str(tmp_path)), load("imagenette")
+    missing = set(flatten_dict(now.to_dict(), sep=".")) - set(
+        flatten_dict(found.to_dict(), sep=".")
+    )
+    assert not missing, f"BEFORE_THERE_WAS of training/metrics.py: what did runs before {missing}?"
+    assert not found.input.exif_orientation and now.input.exif_orientation
+    assert list(metrics.differences(first["config"], now.to_dict())) == ["input.exif_orientation"]
 
 
 @pytest.mark.parametrize(
@@ -177,10 +267,12 @@ def test_a_config_of_another_shape_is_none(config, tmp_path):
     with pytest.raises(
         ValueError, match="does not say what config its run had: give it with --config"
     ):
-        command.parse(["train.py", f"--workdir={tmp_path}"])
+        command.parse(["train.py", f"--workdir={tmp_path}"], configs)
 
 
-def test_one_step_of_the_experiment_can_be_built(name, config):
+@pytest.mark.parametrize("name", ONE_STEP)
+def test_one_step_of_the_experiment_can_be_built(name):
+    config = load(name)
     model = models.create(**(config.model.to_dict() | SHORTER.get(name, {})))
     size, channels = config.input.image_size, len(config.input.mean)
     preprocess = data.make_preprocess(config.input, train=True)

@@ -27,7 +27,16 @@ def layers_of_a_block(network) -> int:
     return {"densenet": dense, "resnet": basic, "preact_resnet": basic}.get(network["model"], 0)
 
 
-NETWORKS = {n["name"]: n for n in json.loads((PROJECT / "tests" / "counts.json").read_text())}
+ROWS = json.loads((PROJECT / "tests" / "counts.json").read_text())
+NEEDED = {
+    *("name", "model", "fields", "image_size", "parameters", "multiply_adds"),
+    *("published", "source", "paper"),
+}
+RESULT = {"top1", "top5", "where", "source"}  # of "published", where it is not null
+for row in ROWS:
+    lacks = ", ".join((NEEDED - row.keys()) | RESULT.difference(row.get("published") or RESULT))
+    assert not lacks, f"tests/counts.json: {row.get('name', row)} needs {lacks}; see other rows"
+NETWORKS = {row["name"]: row for row in ROWS}
 # Layers of a block: a CIFAR network of these has 3 * layers * n + 2, or DenseNet + 4, of n blocks.
 DEEP = {
     name: layers
@@ -50,6 +59,15 @@ def count(name, fields, side):
 
 def recorded(name):
     return NETWORKS[name]["parameters"], NETWORKS[name]["multiply_adds"]
+
+
+@pytest.mark.parametrize("architecture", models.available())
+def test_each_architecture_has_a_row(architecture):
+    counted = f"python scripts/summarize.py --config=configs/{architecture}.py"
+    assert architecture in {row["model"] for row in ROWS}, (
+        f"tests/counts.json has no network of models/{architecture}.py: add a row with the parameters and "
+        f"multiply-adds that are published; {counted} prints those that it has"
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,7 +172,9 @@ def test_the_page_of_networks_has_the_table_that_the_script_prints():
     done = subprocess.run(**command("scripts/networks.py"))
     assert done.returncode == 0, done.stderr
     page = (PROJECT / "docs" / "networks.md").read_text("utf-8")
-    assert done.stdout in page and page.count("\n| --- |") == 1
+    wrong = "docs/networks.md has another table: python scripts/networks.py --write writes it again"
+    assert done.stdout in page, wrong
+    assert page.count("\n| --- |") == 1
     everything = subprocess.run(**command("scripts/networks.py", "--all")).stdout
     assert all(f"| {name} |" in everything for name in NETWORKS)
 
@@ -168,4 +188,6 @@ def test_numbers_in_the_docstrings_of_networks_are_those_that_are_tested():
     for file in (PROJECT / "models").glob("*.py"):
         docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
         for number in re.findall(r"\d{1,3}(?:,\d{3}){2,}", docstring):
-            assert int(number.replace(",", "")) in tested, (file.name, number)
+            assert int(number.replace(",", "")) in tested, (
+                f"models/{file.name} says {number}, and no row of tests/counts.json does: add one"
+            )

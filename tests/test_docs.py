@@ -1,9 +1,12 @@
-"""What the pages link is there, and the README stays a first screen."""
+"""What the pages link is there, their prose wraps, and the README stays a first screen."""
 
 import re
 
 import pytest
 from conftest import PROJECT
+
+import models
+from analysis import markdown
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted(PROJECT.glob("docs/*.md"))]
 
@@ -22,10 +25,34 @@ def test_what_a_page_links_is_there(page):
         assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_wraps_at_100_as_code_does(page):
+    prose = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    lines = [line for line in prose.splitlines() if not line.startswith(("|", "!["))]
+    assert [line for line in lines if len(line) > 100] == []
+
+
+def test_what_scripts_write_into_a_page_stands_between_markers():
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        begins = re.findall(r"^<!-- (\w+): made by (.*) -->$", text, re.M)
+        assert [name for name, _ in begins] == re.findall(r"^<!-- end of (.*) -->$", text, re.M)
+        for name, script in begins:
+            assert (PROJECT / script).exists() and markdown.fill(text, name, "") != text
+
+
 def test_the_readme_is_short_and_links_each_page():
     text = (PROJECT / "README.md").read_text("utf-8")
     assert text.count("\n") <= 150
     assert [page.name for page in PAGES[2:] if f"(docs/{page.name}" not in text] == []
+
+
+@pytest.mark.parametrize("architecture", models.available())
+def test_the_readme_has_a_row_of_each_family(architecture):
+    rows = [line for line in (PROJECT / "README.md").read_text("utf-8").splitlines() if "|" in line]
+    assert any(f"`{architecture}`" in row for row in rows), (
+        f"the table of README.md has no row with `{architecture}`, of models/{architecture}.py: add it"
+    )
 
 
 def test_the_files_that_the_table_of_differences_names_are_there():

@@ -36,7 +36,7 @@ MAY_IMPORT = {
         "configs", "models", "data", "training", "analysis",
     },
     "sweeps": {
-        "etils", "flax.traverse_util", "ml_collections", "optuna", "submitit", "tqdm", "yaml",
+        "etils", "flax.traverse_util", "matplotlib", "ml_collections", "optuna", "submitit", "tqdm", "yaml",
         "configs", "models", "data", "training", "analysis", "sweeps",
     },
     "search": {

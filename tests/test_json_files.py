@@ -9,7 +9,7 @@ from search import loop, methods, sharing
 from search.spaces import CellSpace
 from sweeps import folder as sweep_folder
 from sweeps import watch, worker
-from training import metrics
+from training import files, metrics
 
 
 @pytest.mark.parametrize("kind", json_files.FILES)
@@ -56,12 +56,12 @@ def test_a_damaged_line_is_left_out_and_told_once(damaged, tmp_path, capfd):
 def test_zeros_at_the_end_are_told_and_a_line_that_a_kill_cut_short_is_not(tmp_path, capfd):
     file = tmp_path / "some.jsonl"
     file.write_bytes(b'{"a": 1}\n\n{"a": 2')
-    assert metrics.read_jsonl(file) == [{"a": 1}]
+    assert files.read_jsonl(file) == [{"a": 1}]
     assert capfd.readouterr().err == ""
     file.write_bytes(b'{"a": 1}\n3\n\0\0\0')
-    assert metrics.read_jsonl(file) == [{"a": 1}]
+    assert files.read_jsonl(file) == [{"a": 1}]
     assert capfd.readouterr().err == f"{file}: left out 2 damaged lines\n"
-    assert metrics.read_jsonl(tmp_path / "none.jsonl") == []
+    assert files.read_jsonl(tmp_path / "none.jsonl") == []
 
 
 def test_a_finished_run_whose_figures_are_lost_is_missing_in_reports():
@@ -80,7 +80,7 @@ def test_a_name_that_leads_elsewhere_is_no_run(name, tmp_path, capfd):
     with pytest.raises(ValueError, match="has a run called"):
         sweep_folder.record(folder, sweep)
     (tmp_path / "sweep").mkdir()
-    sweep_folder.write_json(tmp_path / "sweep" / "sweep.json", sweep)
+    files.write_json(tmp_path / "sweep" / "sweep.json", sweep)
     for read in (sweep_folder.read, watch.look):
         with pytest.raises(ValueError, match="has a run called"):
             read(folder)
@@ -146,9 +146,9 @@ def test_what_a_search_with_shared_weights_found_is_made_again_where_it_is_damag
     file = tmp_path / "found.json"
     assert sharing.read_found(file) is None and capfd.readouterr().err == ""
     found = {"genotype": [], "reward": 0.5, "seconds": 1.0, "shared": [0.1], "alone": [0.2]}
-    sweep_folder.write_json(file, found)
+    files.write_json(file, found)
     assert sharing.read_found(file) == found
     for other in (found | {"alone": []}, found | {"shared": ["x"]}, found | {"reward": None}, []):
-        sweep_folder.write_json(file, other)
+        files.write_json(file, other)
         assert sharing.read_found(file) is None
         assert capfd.readouterr().err.startswith(f"{file} is damaged (")

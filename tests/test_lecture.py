@@ -7,7 +7,8 @@ import re
 import pytest
 from conftest import PROJECT
 
-from analysis import lecture, plots, towers
+from analysis import markdown
+from analysis.lecture import counted, pictures, tables, towers
 
 PAGE = (PROJECT / "docs" / "lecture.md").read_text("utf-8")
 NETWORKS = json.loads((PROJECT / "tests" / "counts.json").read_text("utf-8"))
@@ -19,9 +20,19 @@ def parts():
 
 
 @pytest.mark.slow
-def test_the_page_is_what_the_networks_say():
-    made = lecture.document(NETWORKS, towers.section(parts()))
-    assert made == PAGE, "python scripts/lecture.py writes the page again"
+def test_the_tables_of_the_page_are_what_the_networks_say():
+    made = tables.make(NETWORKS, parts())
+    assert re.findall(r"<!-- (\w+): made by scripts/lecture.py -->", PAGE) == list(made)
+    for name, table in made.items():
+        assert markdown.fill(PAGE, name, table) == PAGE, "python scripts/lecture.py mends it"
+
+
+def test_only_what_stands_between_its_markers_is_replaced():
+    page = "Before.\n\n<!-- a: made by x -->\n\n| old |\n\n<!-- end of a -->\n\nAfter.\n"
+    assert markdown.fill(page, "a", "| \\1 |") == page.replace("old", "\\1")
+    for wrong in (page.replace("end of a", "end of b"), page * 2, "Before.\n"):
+        with pytest.raises(ValueError, match="<!-- a: made by a script --> and <!-- end of a -->"):
+            markdown.fill(wrong, "a", "| new |")
 
 
 def test_a_network_that_lacks_a_count_is_named():
@@ -29,22 +40,14 @@ def test_a_network_that_lacks_a_count_is_named():
         networks = [n | {} for n in NETWORKS]
         del next(n for n in networks if n["name"] == "ZFNet")[missing]
         with pytest.raises(ValueError, match=f"ZFNet is a row .* no {missing}: scripts/summarize"):
-            lecture.document(networks, "")
+            tables.make(networks, [])
 
 
 @pytest.mark.slow
 def test_the_pictures_of_the_page_are_drawn():
-    pictures = re.findall(r"\]\((\w+\.png)\)", PAGE)
-    assert len(pictures) == 4 and all((PROJECT / "docs" / name).exists() for name in pictures)
-    layers = lecture.alexnet().products
-    labels = [layer.path for layer in layers]
-    networks = [(n, lecture.year(n)) for n in lecture.drawn(NETWORKS)]
-    assert {year for _, year in networks} == set(range(2012, 2019))
-    for picture in (
-        plots.costs({"AlexNet": (labels, layers)}),
-        plots.bubbles(networks),
-        plots.towers(parts()),
-    ):
+    drawn = pictures.make(NETWORKS, parts())
+    assert sorted(drawn) == sorted(re.findall(r"\]\((\w+)\.png\)", PAGE))
+    for picture in drawn.values():
         assert picture.startswith(b"\x89PNG")
 
 
@@ -55,6 +58,14 @@ def test_the_slides_slip_where_the_facts_say():
     totals = sections["AlexNet beside VGG-16"]
     assert re.findall(r"\*\*(.*?)\*\*", totals) == ["48.6", "13.6"]
     assert "42.88 | 1,145,408 | 7,485.5" in sections["GoogLeNet's two ends"]  # the slide's VGG
+
+
+def test_the_prose_says_what_the_networks_say():
+    stem = counted.until(counted.googlenet(), "max pool", 2)
+    work = counted.total(stem, "multiply_adds") + counted.pooled(stem)
+    assert f"418 looks like {work / 1e6:.0f} with two digits swapped" in PAGE
+    [alexnet] = [n for n in NETWORKS if n["name"] == "AlexNet, 227 x 227"]  # Caffe's
+    assert f"({alexnet['published']['top1']} % error)" in PAGE
 
 
 def test_the_towers_meet_before_conv3_and_the_fully_connected_layers():

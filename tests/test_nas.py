@@ -19,7 +19,7 @@ import data
 import models
 from models import genotypes, nasnet
 from search import children, loop, methods, proxy, ranges, report, spaces, supernet
-from training import metrics
+from training import files
 from training.state import TrainState
 
 FIELDS = {
@@ -419,7 +419,7 @@ def test_children_of_any_space_are_runs_of_a_sweep(tmp_path):
         )
     )
     assert done.returncode == 0, done.stderr
-    lines = metrics.read_jsonl(tmp_path / "children.jsonl")
+    lines = files.read_jsonl(tmp_path / "children.jsonl")
     assert len(lines) == 2
     assert all(0 <= line["accuracy"] <= 1 and line["multiply_adds"] > 0 for line in lines)
 

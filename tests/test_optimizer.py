@@ -4,6 +4,8 @@ Example:
   pytest tests/test_optimizer.py
 """
 
+import pathlib
+
 import numpy as np
 import optax
 import pytest
@@ -120,6 +122,12 @@ def test_adamw_decays_weights_apart_from_the_gradient(decay, decayed):
 
     changes = {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3, "weight_decay": 0.05}
     assert_follows(rule, decayed, name="adamw", learning_rate=0.1, decay=decay, **changes)
+
+
+@pytest.mark.parametrize("name", optimizer.OPTIMIZERS)
+def test_each_optimizer_is_compared_with_its_rule(name):
+    rules = pathlib.Path(__file__).read_text("utf-8")
+    assert f'rule, decayed, name="{name}"' in rules, f"write the rule of {name} in NumPy here"
 
 
 @pytest.mark.parametrize("clip_norm", [0.5, 100.0])  # below and above the norms that occur

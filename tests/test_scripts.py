@@ -23,6 +23,9 @@ def test_help_shows_an_example_and_the_code_beside_a_script_runs(script, other_c
     assert "another checkout" not in done.stderr
     assert f"python {script} " in done.stdout
     assert "xample" in done.stdout
+    if "  --config: " in done.stdout:
+        assert "  --config.optimizer.learning_rate=0.2 " in done.stdout
+        assert done.returncode == 0
 
 
 def test_plot_draws_a_run_and_names_a_workdir_without_one(digits, tmp_path):

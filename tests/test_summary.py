@@ -3,6 +3,7 @@
 import json
 import subprocess
 
+import flax.linen as nn
 import pytest
 from conftest import command
 
@@ -39,6 +40,17 @@ def test_a_loop_over_blocks_counts_the_receptive_field_of_each():
     # those with stride still over 1 (2).
     steps = [1] * 11 + [1] + [2] * 9 + [2] + [4] * 9
     assert last_map(counted("resnet", 32, **fields)).receptive_field == (1 + 2 * sum(steps),) * 2
+
+
+def test_a_layer_that_is_called_twice_has_its_parameters_once():
+    class Twice(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            dense = nn.Dense(8, use_bias=False)
+            return dense(dense(x.mean((1, 2))))
+
+    [layer] = analysis.count(Twice(), (4, 4, 8)).products
+    assert (layer.parameters, layer.multiply_adds) == (64, 128)
 
 
 def test_geometry_of_grouped_asymmetric_and_strided_layers():

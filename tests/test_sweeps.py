@@ -19,9 +19,8 @@ from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from analysis import plots
 from configs import depth, digits, mobilenet, resnet50, spaces
-from sweeps import estimate, expand, local, results, search, sky, slurm, watch, worker
+from sweeps import estimate, expand, local, pictures, results, search, sky, slurm, watch, worker
 from sweeps import folder as sweep_folder
 from training import files, metrics
 from training.command import explain
@@ -150,6 +149,7 @@ def test_a_dry_run_lists_runs_and_starts_nothing(tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_a_run_measured_here_gives_the_images_per_second(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", QUICK["XLA_FLAGS"])
     sweep = {"config": "configs/digits.py", "arguments": ["--config.batch_size=8"]}
@@ -350,7 +350,7 @@ def test_the_standing_of_a_run_tells_its_eta_and_whether_it_was_killed(tmp_path)
     assert "00:20" in watch.table([standing], "eval/top1")
     state = tmp_path / "seed=0" / "state.json"
     old = time.time() - sweep_folder.LOST - 1
-    sweep_folder.write_json(sweep_folder.path(state), {"state": "running", "time": old})
+    files.write_json(sweep_folder.path(state), {"state": "running", "time": old})
     assert watch.look(str(tmp_path))[0].state == "lost"
     with pytest.raises(FileNotFoundError, match="holds no sweep"):
         watch.look(str(tmp_path / "elsewhere"))
@@ -698,4 +698,4 @@ def test_the_nodes_of_a_skypilot_job_find_each_other():
     ],
 )
 def test_an_axis_says_a_field_in_words(field, said):
-    assert plots.named(field) == said
+    assert pictures.named(field) == said

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,17 @@ def test_the_answers_are_those_of_pytorch(name):
     for key, answer in answers.items():
         expected = np.array(recorded[key])
         assert np.abs(answer - expected).max() < 1e-4 * np.abs(expected).max(), key
+
+
+@pytest.mark.parametrize("architecture", models.available())
+def test_each_architecture_is_compared_with_another_implementation(architecture):
+    compared = {torch_weights.describe(name)[0] for name in PARITY["logits"]}
+    numpys = (pathlib.Path(__file__).parent / "test_blocks.py").read_text("utf-8")
+    assert architecture in compared or f'"{architecture}"' in numpys, (
+        f"nothing says that models/{architecture}.py computes what its paper says: write its blocks in "
+        "NumPy in tests/test_blocks.py; or, where PyTorch has it, its names in models/torch_weights.py "
+        "and it into RUN of tests/record_parity.py"
+    )
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, command, few_digits
+from conftest import QUICK, SMALLEST, command, few_digits
 
 import data
 import models
@@ -25,7 +25,7 @@ def lines(workdir, name="train/loss"):
 def run(config, devices, batches):
     """Runs a few training steps on the first `devices` devices; returns losses and the state."""
     mesh = sharding.make_mesh(jax.devices()[:devices])
-    _, train_state, step, _ = train.build(config, mesh, 100, 10.0)
+    _, train_state, step, *_ = train.build(config, mesh, 100, 10.0)
     key = steps.make_key(config.seed, mesh)
     losses = []
     for batch in batches:
@@ -135,9 +135,7 @@ def test_ten_crops_are_judged_by_their_mean_probability():
     np.testing.assert_allclose(sums["loss"], -np.log(mean), rtol=1e-5)
 
 
-def test_a_resumed_run_equals_one_that_was_not_stopped(digits, tmp_path, monkeypatch):
-    train.train(digits, tmp_path / "whole")
-
+def test_a_resumed_run_equals_one_that_was_not_stopped(digits, trained, tmp_path, monkeypatch):
     class Stop(train.command.StopSignal):
         def received(self, step):
             return step == 4
@@ -147,9 +145,9 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(digits, tmp_path, monkeyp
         with pytest.raises(SystemExit):
             train.train(digits, tmp_path / "stopped")
     train.train(digits, tmp_path / "stopped")
-    assert lines(tmp_path / "stopped") == lines(tmp_path / "whole")
-    assert lines(tmp_path / "stopped", "eval/loss") == lines(tmp_path / "whole", "eval/loss")
-    states = [restore(digits, tmp_path / name) for name in ("whole", "stopped")]
+    assert lines(tmp_path / "stopped") == lines(trained)
+    assert lines(tmp_path / "stopped", "eval/loss") == lines(trained, "eval/loss")
+    states = [restore(digits, workdir) for workdir in (trained, tmp_path / "stopped")]
     for a, b in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -181,29 +179,22 @@ def wait_for_step(process, workdir, step):
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The folder of an undisturbed run of 40 steps."""
-    workdir = tmp_path_factory.mktemp("whole")
-    process = start(workdir, "--config.total_steps=40")
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    return workdir
-
-
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_ends_where_an_undisturbed_one_ends(whole, tmp_path):
-    killed = start(tmp_path, "--config.total_steps=40")
-    wait_for_step(killed, tmp_path, 23)
+def test_a_run_killed_at_any_moment_ends_where_an_undisturbed_one_ends(tmp_path):
+    whole, workdir = tmp_path / "whole", tmp_path / "killed"
+    undisturbed = start(whole, "--config.total_steps=40", env=QUICK)
+    killed = start(workdir, "--config.total_steps=40", env=QUICK)
+    wait_for_step(killed, workdir, 23)
     killed.kill()
     killed.communicate()
     # The second time by the run's own config.
-    again = subprocess.Popen(**command("train.py", f"--workdir={tmp_path}"))
-    _, errors = again.communicate()
-    assert again.returncode == 0, errors
-    logged = [line["step"] for line in metrics.read_lines(tmp_path) if "train/loss" in line]
+    again = subprocess.Popen(**command("train.py", f"--workdir={workdir}", env=QUICK))
+    for process in (undisturbed, again):
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    logged = [line["step"] for line in metrics.read_lines(workdir) if "train/loss" in line]
     assert logged == list(range(1, 41))
-    assert lines(tmp_path) == lines(whole)
+    assert lines(workdir) == lines(whole)
 
 
 def test_after_sigterm_a_run_saves_first_and_says_so(tmp_path):
@@ -262,27 +253,35 @@ def test_after_sigterm_to_one_of_two_processes_both_save_the_same_step(tmp_path)
 
 
 def evaluate(workdir, *arguments):
-    done = subprocess.run(**command("eval.py", f"--workdir={workdir}", *arguments))
+    done = subprocess.run(**command("eval.py", f"--workdir={workdir}", *arguments, env=QUICK))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
-def test_eval_prints_what_training_measured_by_the_runs_own_config(whole):
-    at_20, at_40 = lines(whole, "eval/top1")[20], lines(whole, "eval/top1")[40]
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """The folder of a run that was evaluated at steps 20 and 40."""
+    workdir, digits = tmp_path_factory.mktemp("evaluated"), few_digits()
+    digits.update(total_steps=40, eval_steps=20, checkpoint_steps=20)
+    train.train(digits, workdir)
+    return workdir
+
+
+def test_eval_prints_what_training_measured_by_the_runs_own_config(evaluated):
+    at_20, at_40 = lines(evaluated, "eval/top1")[20], lines(evaluated, "eval/top1")[40]
     for arguments, expected in (
-        ([SMALL[1], "--checkpoint=40"], at_40),
-        (["--checkpoint=latest"], at_40),
+        (["--checkpoint=20"], at_20),
         (["--checkpoint=best"], max(at_20, at_40)),
     ):
-        result, told = evaluate(whole, *arguments)
+        result, told = evaluate(evaluated, *arguments)
         assert result["top1"] == pytest.approx(expected, abs=1e-6)
         assert set(result) == {"step", "loss", "top1", "top5", "images"}
         assert told == ""
 
 
-def test_eval_tells_what_is_other_than_the_run(whole):
-    result, told = evaluate(whole, "--config.input.mean=(5.0,)", "--config.batch_size=100")
-    assert result["top1"] < lines(whole, "eval/top1")[40] - 0.1
+def test_eval_tells_what_is_other_than_the_run(evaluated):
+    result, told = evaluate(evaluated, "--config.input.mean=(5.0,)", "--config.batch_size=100")
+    assert result["top1"] < lines(evaluated, "eval/top1")[40] - 0.1
     assert told == "other than the run: input.mean was [0.31] and is [5.0]\n"
 
 
@@ -314,7 +313,9 @@ import sys
 sys.modules["tensorflow"] = None
 import train
 from configs import digits
+from ml_collections import ConfigDict
 config = digits.get_config()
+config.model = ConfigDict({SMALLEST})
 config.batch_size = 8
 config.total_steps = 2
 train.train(config, {str(tmp_path)!r})

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from zlib import crc32
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
@@ -26,7 +27,9 @@ DIGESTS = "digests.json"
 PIECE = 2**23  # bytes of a file that have a CRC-32 of their own
 
 # What Orbax logs of a save in the background, with a traceback, it also raises.
-logging.getLogger("absl").addFilter(lambda record: record.module != "async_checkpointer")
+logging.getLogger("absl").addFilter(
+    lambda record: not (record.exc_info and "orbax" in record.pathname)
+)
 
 
 class Checkpoints:
@@ -283,7 +286,7 @@ class Checkpoints:
                 local = epath.Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 files.copy(folder, local)
                 folder = local
-            saved = _verify(step, folder)
+            saved = _all_verify(step, folder)
             if saved is not None:
                 names = self._old_names(saved["arrays"], like)
                 like = old_names.rename(like, names)
@@ -434,6 +437,24 @@ def _verify(step: int, folder: epath.Path) -> dict | None:
         if there.get(name) != digest:
             raise DamagedError(f"{name} is {'damaged' if name in there else 'missing'}")
     return content
+
+
+def _all_verify(step: int, folder: epath.Path) -> dict | None:
+    """Returns what `_verify` does once all processes have found the checkpoint whole; they read it together.
+
+    Raises:
+      DamagedError: one of them has not.
+    """
+    found, problem = None, None
+    try:
+        found = _verify(step, folder)
+    except DamagedError as error:
+        problem = error
+    if multihost_utils.process_allgather(np.array(problem is not None)).any() and problem is None:
+        problem = DamagedError("another process cannot read it")
+    if problem is not None:
+        raise problem
+    return found
 
 
 def _metrics(folder: epath.Path) -> dict[str, float] | None:

@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict, config_flags
 
 from data.messages import plain
-from training import files, metrics, sharding
+from training import cluster, files, metrics
 
 BUCKETS = {
     "gcsfs",
@@ -27,9 +27,8 @@ BUCKETS = {
     "google",
     "aiohttp",
 }  # whose errors are the user's
-NOT_CONFIGS = {"__init__", "common", "spaces"}
+HELP = ("--help", "-help", "-h")
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
-DEFAULT_CONFIG = PROJECT / "configs" / "digits.py"
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="The experiment; default: that of the run in --workdir, else digits."
@@ -45,11 +44,12 @@ def workdir() -> str:
     return f"runs/{name}-{argument}".removesuffix("-")
 
 
-def run(main, trains: bool = True) -> None:
+def run(main, configs=None, trains: bool = True) -> None:
     """Parses the flags, joins the cluster, runs `main()`, and tells a user's mistake in one line.
 
     Args:
       main: what the command does.
+      configs: the package of the experiments; None: the command takes no --config.
       trains: whether it computes; else it joins no cluster, and leaves the accelerators alone.
     """
 
@@ -78,8 +78,8 @@ def run(main, trains: bool = True) -> None:
             main()
             return
         keep_memory()
-        sharding.several_cpu_devices()
-        sharding.join_cluster()
+        cluster.several_cpu_devices()
+        cluster.join_cluster()
         try:
             jax.devices()
         except Exception as error:  # a RuntimeError, or an AssertionError where the plugin lacks
@@ -92,7 +92,7 @@ def run(main, trains: bool = True) -> None:
 
     app.run(
         lambda argv: guarded(lambda: start(argv)),
-        flags_parser=lambda argv: guarded(lambda: parse(argv)),
+        flags_parser=lambda argv: guarded(lambda: parse(argv, configs)),
     )
 
 
@@ -113,25 +113,17 @@ def keep_memory() -> None:
         mallopt(arena_max, 1)
 
 
-def parse(argv: list[str]) -> list[str]:
-    """Parses the flags; raises ValueError where they are wrong."""
-    path, folder = given(argv, "config"), given(argv, "workdir")
-    recorded = config_of_run(folder) if path is None and folder else None
-    if recorded is not None:
-        delattr(flags.FLAGS, "config")
-        config_flags.DEFINE_config_dict("config", recorded)
-    elif path is None:
-        if folder and (files.absolute(folder) / "checkpoints").exists():
-            raise ValueError(
-                f"{folder} does not say what config its run had: give it with --config"
-            )
-        path = str(DEFAULT_CONFIG)
-        argv = [argv[0], f"--config={path}", *argv[1:]]
-    if recorded is None:
-        file = pathlib.Path(path.partition(":")[0])
-        if not file.is_file() or file.suffix != ".py" or file.stem in NOT_CONFIGS:
-            known = {file.stem for file in (PROJECT / "configs").glob("*.py")} - NOT_CONFIGS
-            raise ValueError(f"there is no config {file}; configs/ has {', '.join(sorted(known))}")
+def parse(argv: list[str], configs=None) -> list[str]:
+    """Parses the flags; raises ValueError where they are wrong.
+
+    Args:
+      argv: the command line.
+      configs: the package of the experiments, with DEFAULT, check and describe; None: the command takes
+        no --config.
+    """
+    helps = configs is not None and any(argument in HELP for argument in argv)
+    if configs is not None:
+        argv = with_config([argument for argument in argv if argument not in HELP], configs)
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
@@ -145,7 +137,31 @@ def parse(argv: list[str]) -> list[str]:
         raise ValueError(f"no such config field: {' '.join(cause.args[0].split())}") from error
     if len(rest) > 1:
         raise ValueError(f"unexpected argument {rest[1]!r}: flags look like --config.batch_size=64")
+    if helps:
+        app.usage(shorthelp=True, writeto_stdout=True)
+        experiment = given(argv, "config") or f"the run in {given(argv, 'workdir')}"
+        print(f"\nfields of {os.path.relpath(experiment)}, each a flag:")
+        print(configs.describe(CONFIG.value))
+        sys.exit()
     return rest
+
+
+def with_config(argv: list[str], configs) -> list[str]:
+    """Returns the command line with the config that it means: --config, that of the run, or the default."""
+    path, folder = given(argv, "config"), given(argv, "workdir")
+    recorded = config_of_run(folder) if path is None and folder else None
+    if recorded is not None:
+        delattr(flags.FLAGS, "config")
+        config_flags.DEFINE_config_dict("config", recorded)
+        return argv
+    if path is None:
+        if folder and (files.absolute(folder) / "checkpoints").exists():
+            raise ValueError(
+                f"{folder} does not say what config its run had: give it with --config"
+            )
+        return [argv[0], f"--config={configs.DEFAULT}", *argv[1:]]
+    configs.check(path)
+    return argv
 
 
 def given(argv: list[str], flag: str) -> str | None:

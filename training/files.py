@@ -1,10 +1,13 @@
-"""Folders of runs: on a disk or in a bucket, and held by one run at a time."""
+"""Files and folders that must survive: on a disk or in a bucket, whole or not at all, held by one run."""
 
 import contextlib
 import fcntl
+import json
 import os
+import pathlib
 import shutil
 import uuid
+from collections.abc import Callable
 
 from etils import epath
 
@@ -73,6 +76,81 @@ def write_bytes(file: epath.Path, content: bytes) -> None:
         new.replace(file)
     finally:
         new.unlink(missing_ok=True)
+
+
+def write_json(file: epath.Path, content: dict) -> None:
+    """Writes an object as `write_bytes` does."""
+    write_bytes(file, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_json(file, fields: dict[str, type | tuple[type, ...]], remedy: str) -> dict:
+    """Returns the object that a JSON file holds.
+
+    Args:
+      file: path of it.
+      fields: that it has to have -> their types.
+      remedy: what to do where it is damaged, for the message.
+
+    Raises:
+      FileNotFoundError: it does not exist.
+      ValueError: it is damaged: no JSON, no object, or without such a field.
+    """
+    try:
+        found = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged ({error}): {remedy}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} is damaged (it holds no object): {remedy}")
+    wrong = [name for name, kind in fields.items() if not isinstance(found.get(name), kind)]
+    if wrong:
+        raise ValueError(f"{file} is damaged (in {', '.join(wrong)}): {remedy}")
+    return found
+
+
+def read_jsonl(path, is_right: Callable[[dict], bool] = lambda line: True) -> list[dict]:
+    """Returns the objects of a file with one a line, none where there is no file.
+
+    Left out are a last line that a kill cut short, and, told in a line, what a power loss or a bad disk
+    has damaged: lines that are no object.
+
+    Args:
+      path: of the file.
+      is_right: whether an object is one of this file; others are left out as damaged, too.
+    """
+    *lines, last = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    found = [_object(line) for line in lines if line.strip()]
+    right = [line for line in found if line is not None and is_right(line)]
+    damaged = len(found) - len(right) + bool(last.strip() and not last.startswith(b"{"))
+    if damaged:
+        # With `data` comes JAX, which a sweep's worker can do without.
+        from data.messages import tell_once
+
+        # A launcher reads a file again and again.
+        tell_once(f"{path}: left out {damaged} damaged line{'s' * (damaged != 1)}")
+    return right
+
+
+def _object(line: bytes) -> dict | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def append_jsonl(file: pathlib.Path, lines: list[dict]) -> None:
+    """Adds objects to a file with one a line, which `read_jsonl` reads."""
+    with file.open("a") as opened:
+        opened.write(_as_lines(lines))
+
+
+def write_jsonl(file: pathlib.Path, lines: list[dict]) -> None:
+    """Makes a file hold these objects alone, one a line, without what a kill has cut off."""
+    write_bytes(file, _as_lines(lines).encode())
+
+
+def _as_lines(lines: list[dict]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 
 import jax
 from etils import epath
@@ -15,7 +14,7 @@ from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
 from tqdm import tqdm
 
-from data.messages import tell, tell_once
+from data.messages import tell
 from training import files
 
 FLUSH = 10.0  # seconds after which TensorBoard sees an event
@@ -34,36 +33,10 @@ ONLY_FOR_TRAINING = {
 
 
 def read_lines(workdir) -> list[dict]:
-    """Returns what WORKDIR/metrics.jsonl holds, as `read_jsonl` does."""
-    return read_jsonl(epath.Path(workdir).expanduser() / "metrics.jsonl", _is_header_or_figures)
-
-
-def read_jsonl(path, is_right: Callable[[dict], bool] = lambda line: True) -> list[dict]:
-    """Returns the objects of a file with one a line, none where there is no file.
-
-    Left out are a last line that a kill cut short, and, told in a line, what a power loss or a bad disk
-    has damaged: lines that are no object.
-
-    Args:
-      path: of the file.
-      is_right: whether an object is one of this file; others are left out as damaged, too.
-    """
-    *lines, last = path.read_bytes().split(b"\n") if path.exists() else [b""]
-    found = [_object(line) for line in lines if line.strip()]
-    right = [line for line in found if line is not None and is_right(line)]
-    damaged = len(found) - len(right) + bool(last.strip() and not last.startswith(b"{"))
-    if damaged:
-        # A launcher reads a file again and again.
-        tell_once(f"{path}: left out {damaged} damaged line{'s' * (damaged != 1)}")
-    return right
-
-
-def _object(line: bytes) -> dict | None:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+    """Returns what WORKDIR/metrics.jsonl holds, as `files.read_jsonl` does."""
+    return files.read_jsonl(
+        epath.Path(workdir).expanduser() / "metrics.jsonl", _is_header_or_figures
+    )
 
 
 def _is_header_or_figures(line: dict) -> bool:

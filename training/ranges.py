@@ -76,37 +76,32 @@ RANGES = {
     "optimizer.epsilon": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.clip_norm": NOT_NEGATIVE,
-    "model.num_classes": COUNT,
-    "model.depth": COUNT,
-    "model.stages": COUNT,
-    "model.hidden": COUNT,
     "model.pooled_size": COUNT_OR_0,
     "model.conv1_padding": COUNT_OR_0,
     "model.filter_rms": NOT_NEGATIVE,
     "model.dropout": PART_NOT_1,
-    "model.cardinality": COUNT,
-    "model.base_width": COUNT,
-    "model.growth_rate": COUNT,
-    "model.groups": COUNT,
-    "model.scale": POSITIVE,
-    "model.width_multiplier": POSITIVE,
-    "model.cells": COUNT,
-    "model.filters": COUNT,
-    "model.stem_filters": COUNT,
     "model.drop_path_keep": PART_NOT_0,
     "model.bn_momentum": PART_NOT_1,
-    "model.epsilon": POSITIVE,
 }
+
+
+def of(name: str, value) -> Range | None:
+    """Returns what the value of a field may be; None: it is no number, or may be any.
+
+    A network's numbers that RANGES leaves out are whole and at least 1, or above 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    of_a_network = COUNT if isinstance(value, int) else POSITIVE
+    return RANGES.get(name, of_a_network if name.startswith("model.") else None)
 
 
 def check(config) -> None:
     """Raises ValueError that names the first number of a config which cannot be, and what it may be."""
     for name, value in flatten_dict(config.to_dict(), sep=".").items():
         for number in value if isinstance(value, tuple) else (value,):
-            outside = (
-                name in RANGES and isinstance(number, int | float) and number not in RANGES[name]
-            )
-            if outside:
-                raise ValueError(f"{name} {number!r}: let it be {RANGES[name]}")
+            allowed = of(name, number)
+            if allowed and number not in allowed:
+                raise ValueError(f"{name} {number!r}: let it be {allowed}")
     if not config.total_steps and not config.total_epochs:
         raise ValueError("total_steps and total_epochs are both 0: let one say how long to train")

@@ -27,7 +27,7 @@ def get_config(network="nasnet"):
     config.optimizer.nesterov = True
     config.optimizer.warmup_epochs = 0.1
     config.optimizer.weight_decay = 5e-4
-    nas.network(config, network, "configs/nas/cifar10.py")
+    nas.network(config, network, "nas/cifar10")
 
     config.nas = nas.get_config()
     config.nas.validation = 10

@@ -5,37 +5,33 @@ from ml_collections import ConfigDict
 from configs import common
 
 
-def network(config: ConfigDict, name: str, path: str) -> None:
+def network(config: ConfigDict, name: str, file: str) -> None:
     """Sets config.model to cells of which a search compiles all at once, or to the ResNet-8 beside them.
 
     Args:
       config: of the images and the training.
       name: "nasnet" or "resnet".
-      path: of the config file, for the message.
+      file: of the config, for the message.
 
     Raises:
       ValueError: it is neither.
     """
-    if name == "nasnet":
-        config.model = common.nasnet(num_classes=10)
-        config.model.update(
-            {
-                "layout": "cifar",
-                "cells": 1,
-                "filters": 16,
-                "stem_filters": 16,
-                "aux_head": False,
-                "dropout": 0.0,
-                "epsilon": 1e-5,
-                "bn_momentum": 0.9,
-            }
-        )
-    elif name == "resnet":
-        config.model = common.resnet(depth=8, num_classes=10)
-        config.model.layout = "cifar"
-        config.model.shortcut = "A"
-    else:
-        raise ValueError(f"{path}:{name}: choose nasnet or resnet")
+    common.one_of(file, name, ("nasnet", "resnet"))
+    if name == "resnet":
+        config.model = common.model("resnet", num_classes=10, depth=8, layout="cifar", shortcut="A")
+        return
+    config.model = common.model(
+        "nasnet",
+        num_classes=10,
+        layout="cifar",
+        cells=1,
+        filters=16,
+        stem_filters=16,
+        aux_head=False,
+        dropout=0.0,
+        epsilon=1e-5,
+        bn_momentum=0.9,
+    )
 
 
 def short_training(batch_size: int, total_steps: int, learning_rate: float) -> ConfigDict:

@@ -13,7 +13,7 @@ from configs.nas import common as nas
 
 def get_config(network="nasnet"):
     config = digits.get_config()
-    nas.network(config, network, "configs/nas/digits.py")
+    nas.network(config, network, "nas/digits")
 
     config.nas = nas.get_config()
     config.nas.asks = 30

@@ -32,7 +32,7 @@ from search import genotypes, loop, methods, report, sharing
 from search import spaces as genotype_spaces
 from sweeps import folder as sweep_folder
 from sweeps import local, results, search, watch, worker
-from training import command, metrics
+from training import command, files, metrics
 from training.runs import MAY_DIFFER
 
 OTHER = (
@@ -135,7 +135,7 @@ def make_sweep(folder: pathlib.Path) -> None:
         speed = {"train/images_per_second": 4.0}
         lines = [header, {"step": 10, "train/loss": 1.0, **speed}, {"step": 10, "resumed": header}]
         lines += [{"step": 20, "eval/loss": 0.5, "eval/top1": 0.75, "eval/images": 9} | speed]
-        loop.append(folder / name / "metrics.jsonl", lines)
+        files.append_jsonl(folder / name / "metrics.jsonl", lines)
         sweep_folder.write_state(str(folder), name, state, host="here", share={}, last="error: x")
 
 
@@ -160,14 +160,14 @@ def read_sweep(folder: pathlib.Path) -> None:
 
 
 def make_search(folder: pathlib.Path) -> None:
-    sweep_folder.write_json(folder / "search.json", HEADER)
+    files.write_json(folder / "search.json", HEADER)
     search_here(folder)
-    children = metrics.read_jsonl(folder / "children.jsonl")
+    children = files.read_jsonl(folder / "children.jsonl")
     (folder / "sharing-0").mkdir()
     found = {"genotype": children[0]["genotype"], "reward": 0.5, "seconds": 1.0}
     found |= {"shared": [0.1, 0.2, 0.3], "alone": [0.2, 0.1, 0.3]}
-    sweep_folder.write_json(folder / "sharing-0" / "found.json", found)
-    loop.append(folder / "sharing-0" / "rounds.jsonl", [{"reward": 0.5, "seconds": 1.0}] * 3)
+    files.write_json(folder / "sharing-0" / "found.json", found)
+    files.append_jsonl(folder / "sharing-0" / "rounds.jsonl", [{"reward": 0.5, "seconds": 1.0}] * 3)
 
 
 def search_here(folder: pathlib.Path) -> list:
@@ -205,7 +205,7 @@ def read_search(folder: pathlib.Path) -> None:
             print(report.pareto_table(report.front(children, "parameters")))
         if first:
             search_here(folder)
-    metrics.read_jsonl(folder / "sharing-0" / "rounds.jsonl", sharing._is_round)
+    files.read_jsonl(folder / "sharing-0" / "rounds.jsonl", sharing._is_round)
 
 
 def make_study(folder: pathlib.Path) -> None:
@@ -230,7 +230,7 @@ LAYERS = [[3, 3, 24, 1, [0]], [5, 5, 36, 2, [0, 1]]]
 
 
 def make_genotype(content):
-    return lambda folder: sweep_folder.write_json(folder / "genotype.json", {"genotype": content})
+    return lambda folder: files.write_json(folder / "genotype.json", {"genotype": content})
 
 
 def read_genotype(folder: pathlib.Path) -> None:
@@ -250,7 +250,7 @@ def read_engine(folder: pathlib.Path) -> None:
 def make_benchmark(folder: pathlib.Path) -> None:
     network = {"network": "x", "batch": 8, "size": 32, rounds.OURS: {"images_per_second": [1.0]}}
     found = {"task": "train", "dtype": "float32", "devices": 1, "measured": [network]}
-    sweep_folder.write_json(folder / "old.json", found)
+    files.write_json(folder / "old.json", found)
 
 
 def read_benchmark(folder: pathlib.Path) -> None:

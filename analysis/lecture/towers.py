@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import models
 from analysis import markdown
 from analysis.communication import collectives
+from analysis.lecture.counted import KB
 from analysis.summary import shape_text
 from training import sharding
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 SHAPE = (224, 224, 3)
-KB = 1024
 
 
 class Part(NamedTuple):
@@ -72,8 +72,8 @@ def alexnet() -> list[Part]:
     ]
 
 
-def section(parts: list[Part]) -> str:
-    """Returns the section of docs/lecture.md."""
+def table(parts: list[Part]) -> str:
+    """Returns a row a layer."""
     rows = [
         [
             "layer",
@@ -87,21 +87,6 @@ def section(parts: list[Part]) -> str:
         shapes = (part.kernel, part.local, part.local_output)
         received = f"{part.received / KB:.1f}" if part.received else "nothing"
         rows.append([part.name, *(shape_text(shape) for shape in shapes), received])
-    total = sum(part.received for part in parts)
-    return f"""\
-## AlexNet on two devices, as in 2012
-
-`configs/alexnet_two_gpus.py` lays each of the paper's two towers on a device of its own: an axis `model` of the mesh
-beside `data`. The table and the picture are read from the shardings of the kernels and from the collectives of the compiled
-program, for images of 224 x 224.
-
-{markdown.table(rows, left=4)}
-
-![AlexNet's two towers on two devices](lecture_two_gpus.png)
-
-Each device sends its half of the maps to the other before the third convolution and the fully connected layers, {total / KB:.1f} KB an
-image each way, and nothing at convolutions 2, 4 and 5 (section 3.5 and figure 2 of the paper). What is sent is pooled: before conv3,
-13 x 13 x 128 numbers of 4 bytes. That is the forward pass; the backward pass sends as many gradients at the same places, and the loss adds a sum
-over the two halves of the classes. A test reads the places from the HLO, and another checks, on a small form with images of 32 x 32,
-that two and four devices take the same training step as one.
-"""
+    received = sum(part.received for part in parts)
+    rows.append(["all", "", "", "", f"{received / KB:.1f}"])
+    return markdown.table(rows, left=4)

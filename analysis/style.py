@@ -1,0 +1,27 @@
+"""What all pictures share."""
+
+import io
+
+import matplotlib
+
+DPI = 110
+
+
+def clean(axes) -> None:
+    """Takes off what no panel needs."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def colors(number: int) -> list:
+    """Returns that number of colours: the ten that tell lines apart best, or a scale from dark to light."""
+    if number <= 10:
+        return [f"C{i}" for i in range(number)]
+    return [matplotlib.colormaps["viridis"](i / (number - 1)) for i in range(number)]
+
+
+def png(figure) -> bytes:
+    """Returns the picture as a PNG."""
+    output = io.BytesIO()
+    figure.savefig(output, dpi=DPI, format="png")
+    return output.getvalue()
