@@ -58,6 +58,7 @@ def main() -> None:
     shape = data.input_shape(config.input)
     like = state.create(model, optax.identity(), shape, config.seed, mesh)  # no optimizer state
     with contextlib.closing(checkpoints.Checkpoints(workdir, read_only=True)) as saved:
+        saved.network = model, shape
         train_state = saved.restore(CHECKPOINT.value, like)
 
     preprocess = data.make_preprocess(config.input, train=False, crops=CROPS.value)

@@ -96,6 +96,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         )
         count = analysis.count(model, data.input_shape(config.input))
         key = steps.make_key(config.seed, mesh)
+        saved.network = model, data.input_shape(config.input)
         restored = saved.restore_latest(train_state)
         train_state = train_state if restored is None else restored
         step = int(train_state.step)

@@ -7,6 +7,7 @@ and so is each other module that has parameters, such as a BatchNorm.
 import collections
 import dataclasses
 import math
+import re
 from typing import NamedTuple
 
 import flax
@@ -23,7 +24,7 @@ WITH_OUTPUT = ("conv", "dense", "max pool", "average pool", "global average")
 class Layer:
     """One layer, for one image. Of `kernel` and `stride` each has a value for rows and one for columns."""
 
-    path: str  # for example "BottleneckBlock_0/Conv_1"
+    path: str  # for example "stage1/block1/conv2"
     kind: str  # "conv", "dense", "max pool", "average pool", "global average", or the module's name
     input: tuple[int, ...] = ()  # (height, width, channels), or (features,)
     output: tuple[int, ...] = ()
@@ -85,8 +86,11 @@ def count(module, input_shape: tuple[int, int, int]) -> Count:
     """
     if hasattr(module, "scan"):
         module = module.clone(scan=True)  # traces the alike blocks of a stage once
-    variables, image = _arguments(module, input_shape)
-    blocks, root = {}, None
+    kinds, blocks, root = {}, {}, None
+
+    def note_kind(call, arguments, named, context):
+        kinds[context.module.name] = type(context.module).__name__
+        return call(*arguments, **named)
 
     def note_output(call, arguments, named, context):
         nonlocal root
@@ -97,17 +101,19 @@ def count(module, input_shape: tuple[int, int, int]) -> Count:
             blocks["/".join(context.module.path)] = output.shape[1:]
         return output
 
+    with nn.intercept_methods(note_kind):
+        variables, image = _arguments(module, input_shape)
     with nn.intercept_methods(note_output):
         jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, x, train=False))(variables, image)
 
     parameters = collections.Counter()
     for path, leaf in flax.traverse_util.flatten_dict(variables["params"], sep="/").items():
         parameters[path.rpartition("/")[0]] += math.prod(leaf.shape)
-    trace = _Trace(parameters)
+    trace = _Trace(parameters, kinds)
     views = [None] * (len(jaxpr.jaxpr.invars) - 1) + [View((1, 1), (1, 1))]
     trace.follow(jaxpr.jaxpr, views, "")
     unused = [path for path in parameters if path not in trace.layers]  # auxiliary heads
-    unused = [Layer(path, _module(path), parameters=parameters[path]) for path in unused]
+    unused = [Layer(path, trace.kind(path), parameters=parameters[path]) for path in unused]
     return Count((*trace.layers.values(), *unused), blocks)
 
 
@@ -147,8 +153,9 @@ class View(NamedTuple):
 class _Trace:
     """Collects the layers of a jaxpr."""
 
-    def __init__(self, parameters: dict[str, int]):
-        self.parameters = parameters
+    def __init__(self, parameters: dict[str, int], kinds: dict[str, str]):
+        """`parameters`: how many a layer has, by its path; `kinds`: its class, by its name."""
+        self.parameters, self.kinds = parameters, kinds
         self.layers: dict[str, Layer] = {}
 
     def follow(self, jaxpr, views: list[View | None], outer: str, rename=lambda path: path):
@@ -248,7 +255,7 @@ class _Trace:
         elif kind == "slice" and len(shape) == 4 and eqn.params["strides"]:
             view = view.through((1, 1), eqn.params["strides"][1:3])
         elif path in self.parameters and len(result) == len(shape) and path not in self.layers:
-            self.note(path, _module(path), shape, result, view)
+            self.note(path, self.kind(path), shape, result, view)
         return view
 
     def note(self, path: str, kind: str, shape, result, view: View, multiply_adds=0, **geometry):
@@ -270,11 +277,15 @@ class _Trace:
 
     def numbered(self, module: str, kind: str) -> str:
         """Returns a path in `module` for one more layer of a kind that is no module."""
-        name = "".join(word.capitalize() for word in kind.split())
-        for number in range(len(self.layers) + 1):
-            path = "/".join(filter(None, [module, f"{name}_{number}"]))
+        name = kind.replace(" ", "_")
+        for number in range(1, len(self.layers) + 2):
+            path = "/".join(filter(None, [module, f"{name}{number}"]))
             if path not in self.layers:
                 return path
+
+    def kind(self, path: str) -> str:
+        """Returns the class of a layer."""
+        return self.kinds[path.rpartition("/")[2]]
 
 
 def _constant_and_carried(eqn, inner) -> tuple[int, int]:
@@ -302,18 +313,11 @@ def _inner(eqn):
     return None, 0
 
 
-def _module(path: str) -> str:
-    """Returns the class of a module, "BatchNorm" of "Cell_0/BatchNorm_1"."""
-    return path.rpartition("/")[2].rpartition("_")[0]
-
-
 def _next_block(path: str, i: int) -> str:
-    """Returns the same layer of the i-th block after, "BasicBlock_3/Conv_0" of "BasicBlock_1/Conv_0"."""
-    block, _, layer = path.partition("/")
-    name, _, number = block.rpartition("_")
-    return f"{name}_{int(number) + i}/{layer}"
+    """Returns the same layer of the i-th block after, "stage1/block4/bn1" of "stage1/block2/bn1"."""
+    return re.sub(r"(?<=/block)\d+", lambda number: str(int(number[0]) + i), path)
 
 
 def _layer(scope: str) -> str:
-    """Returns the path of "Model/Cell_0/Cell_0.adjust/Conv_0": without network and methods."""
+    """Returns the path of "Model/cell1/cell1.adjust/previous_conv": without network and methods."""
     return "/".join(part for part in scope.split("/")[1:] if "." not in part)

@@ -50,6 +50,7 @@ def look_inside(config, workdir: str, training: Images, test: Images) -> dict:
     shape = data.input_shape(config.input)
     start = state.create(model, optax.identity(), shape, config.seed, mesh)
     saved = checkpoints.Checkpoints(workdir, read_only=True)
+    saved.network = model, shape
     end = saved.restore("latest", start)
     last = int(end.step)
     middle = min(saved.steps(), key=lambda step: abs(step - last / 2))
@@ -107,7 +108,7 @@ def _gradient_norms(model, variables, batch):
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
 
     gradients = jax.grad(loss)(variables["params"])
-    return [jnp.linalg.norm(g.ravel()) for g in _along(gradients, "Conv_[0-9]/kernel")]
+    return [jnp.linalg.norm(g.ravel()) for g in _along(gradients, "conv[0-9]/kernel")]
 
 
 class Responses(NamedTuple):
@@ -137,9 +138,9 @@ def _responses(model, variables, images):
     _, found = model.apply(
         variables, images, capture_intermediates=is_response, mutable=["intermediates"]
     )
-    layers = _along(found["intermediates"], "BatchNorm_[0-9]/__call__")
-    shortcuts = _along(found["intermediates"], "Shortcut_0/__call__")
-    branches = _along(found["intermediates"], "BatchNorm_1/__call__") if shortcuts else []
+    layers = _along(found["intermediates"], "bn[0-9]/__call__")
+    shortcuts = _along(found["intermediates"], "shortcut/__call__")
+    branches = _along(found["intermediates"], "bn2/__call__") if shortcuts else []
     ratios = [_rms(y) / _rms(x) for y, x in zip(branches, shortcuts, strict=True)]
     return [jnp.std(layer) for layer in layers], ratios
 
@@ -150,7 +151,7 @@ def top1_without(model, variables, batch: Images) -> list[float]:
     What stays in the block's place is the shortcut without parameters (option A), in plain networks,
     too. Residual networks lose little by it (arXiv:1605.06431, section 4.1).
     """
-    blocks = sum(name.startswith("BasicBlock") for name in variables["params"])
+    blocks = len(_blocks(variables["params"]))
     return [float(_top1(model, variables, batch, removed)) for removed in range(-1, blocks)]
 
 
@@ -158,23 +159,31 @@ def top1_without(model, variables, batch: Images) -> list[float]:
 def _top1(model, variables, batch, removed):
     """Returns top-1 without the block of the number `removed`; -1: of the whole network."""
 
+    blocks = _blocks(variables["params"])
+
     def keep_or_skip(call, args, kwargs, context):
         block = context.module
         y = call(*args, **kwargs)
         if not isinstance(block, resnet.BasicBlock) or context.method_name != "__call__":
             return y
         skipped = resnet.shortcut_a(args[0], block.width, block.stride)
-        return jnp.where(removed == int(block.name.rpartition("_")[2]), skipped, y)
+        return jnp.where(removed == blocks.index(block.path), skipped, y)
 
     with nn.intercept_methods(keep_or_skip):
         logits = model.apply(variables, batch.images)
     return jnp.mean(jnp.argmax(logits, -1) == batch.labels)
 
 
+def _blocks(params) -> list[tuple[str, str]]:
+    """Returns the paths of the blocks, from the input to the output."""
+    stages = sorted(name for name in params if name.startswith("stage"))
+    return [(stage, f"block{i + 1}") for stage in stages for i in range(len(params[stage]))]
+
+
 def _along(tree, pattern: str) -> list:
     """Returns the stem's and the blocks' leaves that fit, from the input to the output."""
     flat = flax.traverse_util.flatten_dict(tree, sep="/")
-    fitting = [path for path in flat if re.fullmatch(f"(BasicBlock_[0-9]+/)?{pattern}", path)]
+    fitting = [path for path in flat if re.fullmatch(f"(stage[0-9]/block[0-9]+/)?{pattern}", path)]
     numbers = {path: [int(n) for n in re.findall("[0-9]+", path)] for path in fitting}
     leaves = [flat[path] for path in sorted(fitting, key=lambda p: (len(numbers[p]), numbers[p]))]
     return [leaf[0] if isinstance(leaf, tuple) else leaf for leaf in leaves]  # sown once

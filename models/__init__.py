@@ -79,7 +79,7 @@ def features(module: nn.Module, variables, x) -> dict[str, jax.Array]:
       x: normalised float images [N, height, width, 3].
     """
     _, state = module.apply(variables, x, train=False, mutable=["intermediates"])
-    return {name: maps[0] for name, maps in state["intermediates"].items()}
+    return state["intermediates"]["features"]
 
 
 def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:

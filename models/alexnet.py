@@ -77,20 +77,22 @@ class Model(nn.Module):
         zero = nn.initializers.zeros
         single_tower = self.form == "single_tower"
 
-        def conv(x, features, kernel, bias_init, stride=1, padding=None, groups=1):
-            return layers.relu(
-                layers.conv(
-                    features // parts,
-                    kernel,
-                    stride,
-                    padding=padding,
-                    groups=groups,
-                    use_bias=True,
-                    kernel_init=kernel_init,
-                    bias_init=bias_init,
-                    dtype=self.dtype,
-                )(x)
+        def conv(name, x, features, kernel, bias_init, stride=1, padding=None, groups=1):
+            layer = layers.conv(
+                features // parts,
+                kernel,
+                stride,
+                padding=padding,
+                groups=groups,
+                use_bias=True,
+                kernel_init=kernel_init,
+                bias_init=bias_init,
+                dtype=self.dtype,
+                name=name,
             )
+            x = layers.relu(layer(x))
+            layers.see(self, name, x)
+            return x
 
         def normalise_and_pool(x):
             if not single_tower and self.response_norm != "none":
@@ -111,18 +113,13 @@ class Model(nn.Module):
 
         c1, c2, c3, c4, c5 = CHANNELS[self.form]
         if self.stem == "imagenet":
-            x = conv(x, c1, 11, zero, stride=4, padding=self.conv1_padding)
+            x = conv("conv1", x, c1, 11, zero, stride=4, padding=self.conv1_padding)
         else:
-            x = conv(x, c1, 5, zero, stride=2)
-        self.sow("intermediates", "conv1", x)
-        x = conv(normalise_and_pool(x), c2, 5, one, groups=towers)
-        self.sow("intermediates", "conv2", x)
-        x = conv(both_towers(normalise_and_pool(x), "conv3"), c3, 3, zero)
-        self.sow("intermediates", "conv3", x)
-        x = conv(x, c4, 3, one, groups=towers)
-        self.sow("intermediates", "conv4", x)
-        x = conv(x, c5, 3, one, groups=towers)
-        self.sow("intermediates", "conv5", x)
+            x = conv("conv1", x, c1, 5, zero, stride=2)
+        x = conv("conv2", normalise_and_pool(x), c2, 5, one, groups=towers)
+        x = conv("conv3", both_towers(normalise_and_pool(x), "conv3"), c3, 3, zero)
+        x = conv("conv4", x, c4, 3, one, groups=towers)
+        x = conv("conv5", x, c5, 3, one, groups=towers)
         x = pooling.max_pool(x, (3, 3), strides=(2, 2))
         if self.pooled_size:
             x = layers.adaptive_average_pool(x, self.pooled_size)
@@ -134,13 +131,16 @@ class Model(nn.Module):
         for name, following in (("fc6", "fc7"), ("fc7", "fc8")):
             x = drop(x) if single_tower else x
             width = self.hidden // parts
-            x = nn.Dense(width, kernel_init=kernel_init, bias_init=one, dtype=self.dtype)(x)
-            x = layers.relu(x)
-            self.sow("intermediates", name, x)
+            fc = nn.Dense(
+                width, kernel_init=kernel_init, bias_init=one, dtype=self.dtype, name=name
+            )
+            x = layers.relu(fc(x))
+            layers.see(self, name, x)
             x = both_towers(x, following)
             x = x if single_tower else drop(x)
         last_init = nn.initializers.normal(0.01)
-        x = nn.Dense(self.num_classes // parts, kernel_init=last_init, dtype=self.dtype)(x)
+        classes = self.num_classes // parts
+        x = nn.Dense(classes, kernel_init=last_init, dtype=self.dtype, name="fc8")(x)
         return x.astype(jnp.float32)
 
     @nn.nowrap

@@ -48,11 +48,27 @@ class DenseLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = x
+        y = layers.relu(self.norm(name="bn1")(x))
         if self.bottleneck:
-            y = self.drop()(self.conv(4 * self.growth_rate, 1)(layers.relu(self.norm()(y))))
-        y = self.drop()(self.conv(self.growth_rate, 3)(layers.relu(self.norm()(y))))
+            y = self.drop()(self.conv(4 * self.growth_rate, 1, name="conv1")(y))
+            y = layers.relu(self.norm(name="bn2")(y))
+        last = "conv2" if self.bottleneck else "conv1"
+        y = self.drop()(self.conv(self.growth_rate, 3, name=last)(y))
         return materialize(jnp.concatenate([x, y], axis=-1))
+
+
+class DenseBlock(nn.Module):
+    """Dense layers, of which each sees the maps of all before."""
+
+    depth: int
+    layer: Callable
+    remat: bool
+
+    @nn.compact
+    def __call__(self, x):
+        for i in range(1, self.depth + 1):
+            x = stages.call(self.layer(name=f"layer{i}"), x, remat=self.remat)
+        return x
 
 
 class Transition(nn.Module):
@@ -65,7 +81,8 @@ class Transition(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        x = self.drop()(self.conv(self.features, 1)(layers.relu(self.norm()(x))))
+        x = layers.relu(self.norm(name="bn")(x))
+        x = self.drop()(self.conv(self.features, 1, name="conv")(x))
         return pooling.avg_pool(x, (2, 2), strides=(2, 2))
 
 
@@ -92,23 +109,23 @@ class Model(nn.Module):
         conv = partial(layers.conv, kernel_init=layers.HE_FAN_IN, dtype=self.dtype)
         norm = layers.batch_norm(train, dtype=self.dtype)
         drop = partial(nn.Dropout, self.dropout, deterministic=not train)
+        layer = partial(DenseLayer, self.growth_rate, self.bottleneck, conv, norm, drop)
         if self.layout == "imagenet":
-            x = layers.relu(norm()(conv(2 * self.growth_rate, 7, 2)(x)))
+            x = conv(2 * self.growth_rate, 7, 2, name="conv1")(x)
+            x = layers.relu(norm(name="bn1")(x))
             x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
-            x = conv(2 * self.growth_rate if self.bottleneck else 16, 3)(x)
-        self.sow("intermediates", "stem", x)
+            x = conv(2 * self.growth_rate if self.bottleneck else 16, 3, name="conv1")(x)
+        layers.see(self, "stem", x)
         for block, dense_layers in enumerate(blocks, 1):
-            for _ in range(dense_layers):
-                layer = DenseLayer(self.growth_rate, self.bottleneck, conv, norm, drop)
-                x = stages.call(layer, x, remat=self.remat)
-            self.sow("intermediates", f"block{block}", x)
+            x = DenseBlock(dense_layers, layer, self.remat, name=f"block{block}")(x)
+            layers.see(self, f"block{block}", x)
             if block < len(blocks):
                 features = x.shape[-1] // 2 if self.bottleneck else x.shape[-1]
-                x = Transition(features, conv, norm, drop)(x)
+                x = Transition(features, conv, norm, drop, name=f"transition{block}")(x)
         layers.check_not_empty(x)
-        x = jnp.mean(layers.relu(norm()(x)), axis=(1, 2))
-        x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        x = jnp.mean(layers.relu(norm(name="last_bn")(x)), axis=(1, 2))
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)
 
 

@@ -54,8 +54,9 @@ class ConvReLU(nn.Module):
             use_bias=self.norm is None,
             kernel_init=init,
             dtype=self.dtype,
+            name="conv",
         )(x)
-        return layers.relu(self.norm()(x) if self.norm else x)
+        return layers.relu(self.norm(name="bn")(x) if self.norm else x)
 
 
 class Inception(nn.Module):
@@ -68,18 +69,21 @@ class Inception(nn.Module):
     @nn.compact
     def __call__(self, x):
         one, reduce_3x3, three, reduce_5x5, five, projection = self.widths
-        branch_1x1 = self.conv(one, 1)(x)
-        branch_3x3 = self.conv(reduce_3x3, 1)(x)
-        branch_3x3 = self.conv(three, 3)(branch_3x3)
-        branch_5x5 = self.conv(reduce_5x5, 1)(x)
-        branch_5x5 = self.conv(five, self.kernel_5x5)(branch_5x5)
+        branch_1x1 = self.conv(one, 1, name="1x1")(x)
+        branch_3x3 = self.conv(reduce_3x3, 1, name="3x3_reduce")(x)
+        branch_3x3 = self.conv(three, 3, name="3x3")(branch_3x3)
+        branch_5x5 = self.conv(reduce_5x5, 1, name="5x5_reduce")(x)
+        branch_5x5 = self.conv(five, self.kernel_5x5, name="5x5")(branch_5x5)
         pooled = pooling.max_pool(x, (3, 3), padding=((1, 1), (1, 1)))
-        branches = [branch_1x1, branch_3x3, branch_5x5, self.conv(projection, 1)(pooled)]
-        return jnp.concatenate(branches, axis=-1)
+        pooled = self.conv(projection, 1, name="pool_proj")(pooled)
+        return jnp.concatenate([branch_1x1, branch_3x3, branch_5x5, pooled], axis=-1)
 
 
 class AuxiliaryHead(nn.Module):
-    """5x5 average pooling with stride 3, 1x1 to 128, fc 1024, dropout 0.7, fc (section 5)."""
+    """5x5 average pooling with stride 3, 1x1 to 128, fc 1024, dropout 0.7, fc (section 5).
+
+    Sows its logits.
+    """
 
     num_classes: int
     adaptive: bool
@@ -93,10 +97,11 @@ class AuxiliaryHead(nn.Module):
         else:
             window = tuple(min(5, side) for side in x.shape[1:3])  # on maps of small images
             x = pooling.avg_pool(x, window, strides=(3, 3))
-        x = self.conv(128, 1)(x)
-        x = layers.relu(nn.Dense(1024, dtype=self.dtype)(x.reshape(len(x), -1)))
+        x = self.conv(128, 1, name="conv")(x)
+        x = layers.relu(nn.Dense(1024, dtype=self.dtype, name="fc1")(x.reshape(len(x), -1)))
         x = nn.Dropout(0.7, deterministic=not train)(x)
-        return nn.Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc2")(x)
+        self.sow("aux_logits", "logits", x.astype(jnp.float32))
 
 
 class Model(nn.Module):
@@ -126,22 +131,22 @@ class Model(nn.Module):
         if self.form != "paper":
             norm = layers.batch_norm(train, epsilon=1e-3, dtype=self.dtype)
 
-        def conv(features, kernel, stride=1):
-            return ConvReLU(features, kernel, stride, norm=norm, dtype=self.dtype)
+        def conv(features, kernel, stride=1, *, name):
+            return ConvReLU(features, kernel, stride, norm=norm, dtype=self.dtype, name=name)
 
         def normalise(x):
             return x if norm else layers.local_response_norm(x, alpha=2e-5, k=1.0)
 
         if self.stem == "imagenet":
-            x = conv(64, 7, 2)(x)
-            self.sow("intermediates", "conv1", x)
+            x = conv(64, 7, 2, name="conv1")(x)
+            layers.see(self, "conv1", x)
             x = layers.max_pool_ceil(x, 3, 2)
         else:
-            x = conv(64, 3, 2)(x)
-            self.sow("intermediates", "conv1", x)
-        x = conv(64, 1)(normalise(x))
-        x = normalise(conv(192, 3)(x))
-        self.sow("intermediates", "conv2", x)
+            x = conv(64, 3, 2, name="conv1")(x)
+            layers.see(self, "conv1", x)
+        x = conv(64, 1, name="conv2_reduce")(normalise(x))
+        x = normalise(conv(192, 3, name="conv2")(x))
+        layers.see(self, "conv2", x)
         x = layers.max_pool_ceil(x, 3, 2)
         needed = self.aux_heads and self.is_mutable_collection("aux_logits")
         with_head = {"4a": "aux1", "4d": "aux2"} if needed else {}
@@ -150,12 +155,15 @@ class Model(nn.Module):
                 x = layers.max_pool_ceil(x, 3, 2)
             elif name == "5a":
                 x = layers.max_pool_ceil(x, 2 if torchvision else 3, 2)
-            x = Inception(widths, conv, kernel_5x5=3 if torchvision else 5)(x)
-            self.sow("intermediates", f"inception{name}", x)
+            kernel_5x5 = 3 if torchvision else 5
+            x = Inception(widths, conv, kernel_5x5, name=f"inception{name}")(x)
+            layers.see(self, f"inception{name}", x)
             if name in with_head:
-                head = AuxiliaryHead(self.num_classes, torchvision, conv, self.dtype)
-                self.sow("aux_logits", with_head[name], head(x, train))
+                head = AuxiliaryHead(
+                    self.num_classes, torchvision, conv, self.dtype, name=with_head[name]
+                )
+                head(x, train)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)

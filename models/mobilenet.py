@@ -42,9 +42,10 @@ class SeparableConv(nn.Module):
     @nn.compact
     def __call__(self, x):
         channels = x.shape[-1]
-        x = self.conv(channels, 3, self.stride, groups=channels)(x)
-        x = self.activation(self.norm()(x))
-        return self.activation(self.norm()(self.conv(self.features, 1)(x)))
+        x = self.conv(channels, 3, self.stride, groups=channels, name="depthwise")(x)
+        x = self.activation(self.norm(name="bn1")(x))
+        x = self.conv(self.features, 1, name="pointwise")(x)
+        return self.activation(self.norm(name="bn2")(x))
 
 
 class Model(nn.Module):
@@ -88,20 +89,23 @@ class Model(nn.Module):
         def width(channels):
             return max(int(channels * self.width_multiplier), 8)
 
-        x = activation(norm()(conv(width(32), 3, 1 if small else 2)(x)))
-        self.sow("intermediates", "stem", x)
-        for i, (stride, channels) in enumerate(BODY):
-            if self.shallow and i in range(6, 11):
+        x = conv(width(32), 3, 1 if small else 2, name="conv1")(x)
+        x = activation(norm(name="bn1")(x))
+        layers.see(self, "stem", x)
+        for i, (stride, channels) in enumerate(BODY, 2):
+            if self.shallow and i in range(8, 13):
                 continue
-            stride = 1 if small and i == 1 else stride
+            name, stride = f"conv{i}", 1 if small and i == 3 else stride
             if self.separable:
-                x = SeparableConv(width(channels), stride, conv, norm, activation)(x)
+                x = SeparableConv(width(channels), stride, conv, norm, activation, name=name)(x)
             else:
-                x = activation(norm()(conv(width(channels), 3, stride)(x)))
-            self.sow("intermediates", f"conv{i + 2}", x)
+                x = conv(width(channels), 3, stride, name=name)(x)
+                x = activation(norm(name=f"bn{i}")(x))
+            layers.see(self, name, x)
         if self.head_conv:
-            x = activation(norm()(conv(1024, 1)(x)))
+            x = conv(1024, 1, name="head_conv")(x)
+            x = activation(norm(name="head_bn")(x))
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)

@@ -46,21 +46,29 @@ class Operation(nn.Module):
                 return x
             operation = "conv1"
         if operation.startswith("sep"):
-            for stride in (self.stride, 1):
+            for i, stride in enumerate((self.stride, 1), 1):
                 channels, kernel = x.shape[-1], int(operation.removeprefix("sep"))
                 x = self.conv(
-                    channels, kernel, stride, groups=channels, kernel_init=layers.HE_FAN_IN
+                    channels,
+                    kernel,
+                    stride,
+                    groups=channels,
+                    kernel_init=layers.HE_FAN_IN,
+                    name=f"sep{i}_depthwise",
                 )(layers.relu(x))
-                x = self.norm()(self.conv(self.filters, 1)(x))
+                x = self.conv(self.filters, 1, name=f"sep{i}_pointwise")(x)
+                x = self.norm(name=f"bn{i}")(x)
             return x
         if operation in ("conv1x3_3x1", "conv1x7_7x1"):
             kernel = int(operation[-3])
-            x = self.conv(self.filters, (1, kernel), (1, self.stride))(layers.relu(x))
-            return self.norm()(self.conv(self.filters, (kernel, 1), (self.stride, 1))(x))
+            x = layers.relu(x)
+            x = self.conv(self.filters, (1, kernel), (1, self.stride), name="conv1")(x)
+            x = self.conv(self.filters, (kernel, 1), (self.stride, 1), name="conv2")(x)
+            return self.norm(name="bn")(x)
         if operation in ("conv1", "conv3", "dil3"):
             kernel, dilation = int(operation[-1]), 2 if operation == "dil3" else 1
-            conv = self.conv(self.filters, kernel, self.stride, dilation=dilation)
-            return self.norm()(conv(layers.relu(x)))
+            conv = self.conv(self.filters, kernel, self.stride, dilation=dilation, name="conv")
+            return self.norm(name="bn")(conv(layers.relu(x)))
         strides = (self.stride, self.stride)
         if operation.startswith("max"):
             kernel = int(operation.removeprefix("max") or 3)
@@ -69,7 +77,7 @@ class Operation(nn.Module):
             padded = self.padded_average and self.stride > 1
             x = pooling.avg_pool(x, (3, 3), strides, padding="SAME", count_include_pad=padded)
         if x.shape[-1] != self.filters:
-            x = self.norm()(self.conv(self.filters, 1)(x))
+            x = self.norm(name="bn")(self.conv(self.filters, 1, name="conv")(x))
         return x
 
 
@@ -83,9 +91,10 @@ class FactorizedReduction(nn.Module):
     @nn.compact
     def __call__(self, x):
         shifted = jnp.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))
-        left = self.conv(self.filters // 2, 1)(x[:, ::2, ::2])
-        right = self.conv(self.filters - self.filters // 2, 1)(shifted[:, ::2, ::2])
-        return self.norm()(jnp.concatenate([left, right], axis=-1))
+        half = self.filters // 2
+        left = self.conv(half, 1, name="left")(x[:, ::2, ::2])
+        right = self.conv(self.filters - half, 1, name="right")(shifted[:, ::2, ::2])
+        return self.norm(name="bn")(jnp.concatenate([left, right], axis=-1))
 
 
 class Cell(nn.Module):
@@ -108,7 +117,8 @@ class Cell(nn.Module):
             previous = x
         elif 0 in used:
             previous = self.adjust(previous, x.shape)
-        states = [previous, self.norm()(self.conv(self.filters, 1)(layers.relu(x)))]
+        x = self.conv(self.filters, 1, name="conv")(layers.relu(x))
+        states = [previous, self.norm(name="bn")(x)]
         for node in self.nodes:
             terms = []
             for operation, i in (node[:2], node[2:4]):
@@ -119,28 +129,37 @@ class Cell(nn.Module):
             concat = "concat" in node[4:]  # 2F channels; an operation on it brings them to F
             states.append(jnp.concatenate(terms, axis=-1) if concat else terms[0] + terms[1])
         side = states[-1].shape[1]
-        output = [self.match(states[i], side) if i < 2 else states[i] for i in self.output]
+        output = [
+            self.match(states[i], side, f"output{place}") if i < 2 else states[i]
+            for place, i in enumerate(self.output)
+        ]
         return jnp.concatenate(output, axis=-1)
 
     def adjust(self, previous, shape):
         """Brings the output of the cell before last to the size of the last one's, F channels."""
         if previous.shape[1] != shape[1]:
-            return FactorizedReduction(self.filters, self.conv, self.norm)(layers.relu(previous))
+            reduction = FactorizedReduction(self.filters, self.conv, self.norm, name="previous")
+            return reduction(layers.relu(previous))
         if previous.shape[-1] != self.filters:
-            return self.norm()(self.conv(self.filters, 1)(layers.relu(previous)))
+            conv = self.conv(self.filters, 1, name="previous_conv")
+            return self.norm(name="previous_bn")(conv(layers.relu(previous)))
         return previous
 
-    def match(self, state, side):
+    def match(self, state, side, name):
         """Brings an input that is also part of the output to the size of the nodes, F channels."""
         if state.shape[1] != side:
-            return FactorizedReduction(self.filters, self.conv, self.norm)(state)
+            return FactorizedReduction(self.filters, self.conv, self.norm, name=name)(state)
         if state.shape[-1] != self.filters:
-            return self.norm()(self.conv(self.filters, 1)(state))
+            conv = self.conv(self.filters, 1, name=f"{name}_conv")
+            return self.norm(name=f"{name}_bn")(conv(state))
         return state
 
 
 class AuxiliaryHead(nn.Module):
-    """ReLU, 5x5 average pooling with stride 3, 1x1 to 128, BN, ReLU, full-size to 768, BN, ReLU, fc."""
+    """ReLU, 5x5 average pooling with stride 3, 1x1 to 128, BN, ReLU, full-size to 768, BN, ReLU, fc.
+
+    Sows its logits.
+    """
 
     num_classes: int
     conv: Callable
@@ -151,9 +170,12 @@ class AuxiliaryHead(nn.Module):
     def __call__(self, x):
         window = tuple(min(5, side) for side in x.shape[1:3])  # on maps of small images
         x = pooling.avg_pool(layers.relu(x), window, strides=(3, 3))
-        x = layers.relu(self.norm()(self.conv(128, 1)(x)))
-        x = layers.relu(self.norm()(self.conv(768, x.shape[1:3], padding="VALID")(x)))
-        return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean((1, 2))).astype(jnp.float32)
+        x = self.conv(128, 1, name="conv1")(x)
+        x = layers.relu(self.norm(name="bn1")(x))
+        x = self.conv(768, x.shape[1:3], padding="VALID", name="conv2")(x)
+        x = layers.relu(self.norm(name="bn2")(x))
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x.mean((1, 2)))
+        self.sow("aux_logits", "logits", x.astype(jnp.float32))
 
 
 class Model(nn.Module):
@@ -199,36 +221,36 @@ class Model(nn.Module):
         progress = self.get_variable("schedule", "progress", 1.0)
         outputs = [None]
 
-        def cell(genotype, filters, stride, previous):
+        def cell(name, genotype, filters, stride, previous):
             keep = 1 - progress * len(outputs[1:]) / total * (1 - self.drop_path_keep)
             drop_path = partial(DropPath(train and self.drop_path_keep < 1), keep=keep)
-            new = Cell(*genotype, filters, stride, operation, conv, norm, drop_path)
+            new = Cell(*genotype, filters, stride, operation, conv, norm, drop_path, name=name)
             outputs.append(new(outputs[-1], previous))
 
         if self.layout == "imagenet":
-            x = conv(self.stem_filters, 3, 2, padding="VALID")(x)
+            x = conv(self.stem_filters, 3, 2, padding="VALID", name="conv1")(x)
         else:
-            x = conv(self.stem_filters, 3)(x)
-        outputs.append(norm()(x))
+            x = conv(self.stem_filters, 3, name="conv1")(x)
+        outputs.append(norm(name="bn1")(x))
         for stem in range(stems):
-            cell(reduction, self.filters // 2 ** (stems - stem), 2, outputs[-2])
-        self.sow("intermediates", "stem", outputs[-1])
+            filters = self.filters // 2 ** (stems - stem)
+            cell(f"stem{stem + 1}", reduction, filters, 2, outputs[-2])
+        layers.see(self, "stem", outputs[-1])
         for group in range(3):
             filters = self.filters * 2**group
             previous = outputs[-2]
             if group > 0:
-                cell(reduction, filters, 2, previous)
-                self.sow("intermediates", f"reduction{group}", outputs[-1])
+                cell(f"reduction{group}", reduction, filters, 2, previous)
+                layers.see(self, f"reduction{group}", outputs[-1])
             for i in range(self.cells):
-                skip = self.skip_reduction and i == 0
-                cell(normal, filters, 1, previous if skip else outputs[-2])
-            self.sow("intermediates", f"cells{group + 1}", outputs[-1])
+                skip, name = self.skip_reduction and i == 0, f"cell{group * self.cells + i + 1}"
+                cell(name, normal, filters, 1, previous if skip else outputs[-2])
+            layers.see(self, f"cells{group + 1}", outputs[-1])
             if group == 1 and self.aux_head and self.is_mutable_collection("aux_logits"):
-                head = AuxiliaryHead(self.num_classes, conv, norm, self.dtype)
-                self.sow("aux_logits", "aux", head(outputs[-1]))
+                AuxiliaryHead(self.num_classes, conv, norm, self.dtype, name="aux")(outputs[-1])
         x = jnp.mean(layers.relu(outputs[-1]), axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)
 
 

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 
 from models import layers
 from models.layers import pooling, stages
+from models.resnet import shortcut_a
 
 STAGES = {
     18: (2, 2, 2, 2),
@@ -39,6 +40,23 @@ ORDERS = (
     "relu_only_preactivation",  # (d) ReLU, conv, BN, ReLU, conv, BN, addition
     "full_preactivation",  # (e) BN, ReLU, conv, BN, ReLU, conv, addition
 )
+
+
+class Shortcut(nn.Module):
+    """Where the shape changes. A: subsampled, padded with zeros; B: 1x1, and BN where there is any."""
+
+    features: int
+    stride: int
+    option: str
+    conv: Callable
+    norm: Callable | None
+
+    @nn.compact
+    def __call__(self, x):
+        if self.option == "A":
+            return shortcut_a(x, self.features, self.stride)
+        x = self.conv(self.features, 1, self.stride, name="conv")(x)
+        return self.norm(name="bn")(x) if self.norm else x
 
 
 class Unit(nn.Module):
@@ -65,30 +83,25 @@ class Unit(nn.Module):
 
         y = x
         if pre and not self.first:
-            y = layers.relu(self.norm()(x) if full else x)
-        shortcut = x if same_shape else self.shortcut(y, features, stride)
-        for i, (width, kernel, step) in enumerate(self.convolutions):
-            if i > 0:
-                y = layers.relu(self.norm()(y))
-            y = self.conv(width, kernel, step)(y)
+            y = layers.relu(self.norm(name="bn1")(x) if full else x)
+        shortcut = x
+        if not same_shape:
+            # Where BN comes after each convolution, it comes after this one.
+            norm = None if self.order in ("full_preactivation", "bn_after_addition") else self.norm
+            shortcut = Shortcut(features, stride, self.option, self.conv, norm, name="shortcut")(y)
+        for i, (width, kernel, step) in enumerate(self.convolutions, 1):
+            if i > 1:
+                bn = f"bn{i}" if full else f"bn{i - 1}"  # each before its convolution, or after it
+                y = layers.relu(self.norm(name=bn)(y))
+            y = self.conv(width, kernel, step, name=f"conv{i}")(y)
         if self.order in ("original", "relu_before_addition", "relu_only_preactivation"):
-            y = self.norm()(y)
+            y = self.norm(name=f"bn{i}")(y)
         if self.order == "relu_before_addition":
             y = layers.relu(y)
         y += shortcut
         if self.order == "bn_after_addition":
-            y = self.norm()(y)
+            y = self.norm(name=f"bn{i}")(y)
         return layers.relu(y) if self.order in ("original", "bn_after_addition") else y
-
-    @nn.nowrap
-    def shortcut(self, x, features, stride):
-        if self.option == "A":
-            x = x[:, ::stride, ::stride]
-            return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, features - x.shape[-1])))
-        x = self.conv(features, 1, stride)(x)
-        # Where BN comes after each convolution, it comes after this one.
-        bare = self.order in ("full_preactivation", "bn_after_addition")
-        return x if bare else self.norm()(x)
 
 
 class Model(nn.Module):
@@ -123,28 +136,31 @@ class Model(nn.Module):
 
         if self.layout == "imagenet":
             width = 64
-            x = layers.relu(norm()(conv(width, 7, 2)(x)))
+            x = conv(width, 7, 2, name="conv1")(x)
+            x = layers.relu(norm(name="bn1")(x))
             x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             width = 16
-            x = layers.relu(norm()(conv(width, 3)(x)))
-        self.sow("intermediates", "stem", x)
+            x = conv(width, 3, name="conv1")(x)
+            x = layers.relu(norm(name="bn1")(x))
+        layers.see(self, "stem", x)
         for stage, units in enumerate(depths):
-            made = [
-                unit(
+            made = tuple(
+                partial(
+                    unit,
                     self.convolutions(width * 2**stage, 2 if stage > 0 and i == 0 else 1),
                     first=stage == 0 and i == 0 and not self.first_unit_norm,
                 )
                 for i in range(units)
-            ]
-            x = stages.chain(made, x, scan=self.scan, remat=self.remat)
-            self.sow("intermediates", f"stage{stage + 1}", x)
+            )
+            x = stages.Stage(made, self.scan, self.remat, name=f"stage{stage + 1}")(x)
+            layers.see(self, f"stage{stage + 1}", x)
         if self.order == "full_preactivation":
-            x = norm()(x)
+            x = norm(name="last_bn")(x)
         if self.order in ("full_preactivation", "relu_only_preactivation"):
             x = layers.relu(x)
         x = jnp.mean(x, axis=(1, 2))
-        x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)
 
     def convolutions(self, width: int, stride: int) -> tuple[tuple[int, int, int], ...]:

@@ -58,7 +58,8 @@ class Shortcut(nn.Module):
             return x
         if self.option == "A":
             return shortcut_a(x, self.features, self.stride, self.zeros)
-        return self.norm()(self.conv(self.features, 1, self.stride)(x))
+        x = self.conv(self.features, 1, self.stride, name="conv")(x)
+        return self.norm(name="bn")(x)
 
 
 def shortcut_a(x, features: int, stride: int, zeros: str = "after"):
@@ -81,10 +82,12 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = layers.relu(self.norm()(self.conv(self.width, 3, self.stride)(x)))
-        y = self.norm(scale_init=self.last_scale)(self.conv(self.width, 3)(y))
+        y = self.conv(self.width, 3, self.stride, name="conv1")(x)
+        y = layers.relu(self.norm(name="bn1")(y))
+        y = self.conv(self.width, 3, name="conv2")(y)
+        y = self.norm(scale_init=self.last_scale, name="bn2")(y)
         if self.shortcut is not None:
-            y += self.shortcut(self.width, self.stride)(x)
+            y += self.shortcut(self.width, self.stride, name="shortcut")(x)
         return layers.relu(y)
 
 
@@ -102,11 +105,14 @@ class BottleneckBlock(nn.Module):
     @nn.compact
     def __call__(self, x):
         stride_1x1, stride_3x3 = (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
-        y = layers.relu(self.norm()(self.conv(self.width, 1, stride_1x1)(x)))
-        y = layers.relu(self.norm()(self.conv(self.width, 3, stride_3x3)(y)))
-        y = self.norm(scale_init=self.last_scale)(self.conv(4 * self.width, 1)(y))
+        y = self.conv(self.width, 1, stride_1x1, name="conv1")(x)
+        y = layers.relu(self.norm(name="bn1")(y))
+        y = self.conv(self.width, 3, stride_3x3, name="conv2")(y)
+        y = layers.relu(self.norm(name="bn2")(y))
+        y = self.conv(4 * self.width, 1, name="conv3")(y)
+        y = self.norm(scale_init=self.last_scale, name="bn3")(y)
         if self.shortcut is not None:
-            y += self.shortcut(4 * self.width, self.stride)(x)
+            y += self.shortcut(4 * self.width, self.stride, name="shortcut")(x)
         return layers.relu(y)
 
 
@@ -159,19 +165,21 @@ class Model(nn.Module):
 
         if self.layout == "imagenet":
             width = 64
-            x = layers.relu(norm()(conv(width, 7, 2)(x)))
+            x = conv(width, 7, 2, name="conv1")(x)
+            x = layers.relu(norm(name="bn1")(x))
             x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             width = 16
-            x = layers.relu(norm()(conv(width, 3)(x)))
-        self.sow("intermediates", "stem", x)
+            x = conv(width, 3, name="conv1")(x)
+            x = layers.relu(norm(name="bn1")(x))
+        layers.see(self, "stem", x)
         for stage, blocks in enumerate(depths):
             strides = (2 if stage > 0 else 1, *(1,) * (blocks - 1))
-            made = [block(width * 2**stage, stride=stride) for stride in strides]
-            x = stages.chain(made, x, scan=self.scan, remat=self.remat)
-            self.sow("intermediates", f"stage{stage + 1}", x)
+            made = tuple(partial(block, width * 2**stage, stride=stride) for stride in strides)
+            x = stages.Stage(made, self.scan, self.remat, name=f"stage{stage + 1}")(x)
+            layers.see(self, f"stage{stage + 1}", x)
         x = jnp.mean(x, axis=(1, 2))
-        x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)
 
 

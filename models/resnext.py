@@ -22,7 +22,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models import layers
-from models.layers import pooling
+from models.layers import pooling, stages
+from models.resnet import Shortcut
 
 STAGES = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
@@ -39,13 +40,16 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = layers.relu(self.norm()(self.conv(self.width, 1)(x)))
-        y = self.conv(self.width, 3, self.stride, groups=self.cardinality)(y)
-        y = layers.relu(self.norm()(y))
-        y = self.norm()(self.conv(self.features, 1)(y))
-        if x.shape != y.shape:
-            x = self.norm()(self.conv(self.features, 1, self.stride)(x))
-        return layers.relu(x + y)
+        y = self.conv(self.width, 1, name="conv1")(x)
+        y = layers.relu(self.norm(name="bn1")(y))
+        y = self.conv(self.width, 3, self.stride, groups=self.cardinality, name="conv2")(y)
+        y = layers.relu(self.norm(name="bn2")(y))
+        y = self.conv(self.features, 1, name="conv3")(y)
+        y = self.norm(name="bn3")(y)
+        shortcut = Shortcut(
+            self.features, self.stride, "B", "after", self.conv, self.norm, name="shortcut"
+        )
+        return layers.relu(shortcut(x) + y)
 
 
 class Model(nn.Module):
@@ -65,28 +69,34 @@ class Model(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool = False):
         """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
-        stages = blocks_per_stage(self.layout, self.depth)
+        depths = blocks_per_stage(self.layout, self.depth)
         conv = partial(layers.conv, dtype=self.dtype)
         norm = layers.batch_norm(train, dtype=self.dtype)
         if self.layout == "imagenet":
-            x = layers.relu(norm()(conv(64, 7, 2)(x)))
+            x = conv(64, 7, 2, name="conv1")(x)
+            x = layers.relu(norm(name="bn1")(x))
             x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
-            x = layers.relu(norm()(conv(64, 3)(x)))
-        self.sow("intermediates", "stem", x)
-        for stage, blocks in enumerate(stages):
-            for i in range(blocks):
-                x = Block(
+            x = conv(64, 3, name="conv1")(x)
+            x = layers.relu(norm(name="bn1")(x))
+        layers.see(self, "stem", x)
+        for stage, blocks in enumerate(depths):
+            made = tuple(
+                partial(
+                    Block,
                     width=self.cardinality * self.base_width * 2**stage,
                     features=256 * 2**stage,
                     stride=2 if stage > 0 and i == 0 else 1,
                     cardinality=self.cardinality,
                     conv=conv,
                     norm=norm,
-                )(x)
-            self.sow("intermediates", f"stage{stage + 1}", x)
+                )
+                for i in range(blocks)
+            )
+            x = stages.Stage(made, name=f"stage{stage + 1}")(x)
+            layers.see(self, f"stage{stage + 1}", x)
         x = jnp.mean(x, axis=(1, 2))
-        x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)
 
 

@@ -22,7 +22,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models import layers
-from models.layers import pooling
+from models.layers import pooling, stages
 
 CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # of the second stage (table 1)
 UNITS = (4, 8, 4)
@@ -46,11 +46,13 @@ class Unit(nn.Module):
     @nn.compact
     def __call__(self, x):
         branch = self.features - x.shape[-1] if self.stride == 2 else self.features
-        y = self.conv(self.bottleneck, 1, groups=1 if self.first else self.groups)(x)
-        y = layers.relu(self.norm()(y))
+        y = self.conv(self.bottleneck, 1, groups=1 if self.first else self.groups, name="conv1")(x)
+        y = layers.relu(self.norm(name="bn1")(y))
         y = layers.channel_shuffle(y, self.groups) if self.shuffle else y
-        y = self.norm()(self.conv(self.bottleneck, 3, self.stride, groups=self.bottleneck)(y))
-        y = self.norm()(self.conv(branch, 1, groups=self.groups)(y))
+        y = self.conv(self.bottleneck, 3, self.stride, groups=self.bottleneck, name="conv2")(y)
+        y = self.norm(name="bn2")(y)
+        y = self.conv(branch, 1, groups=self.groups, name="conv3")(y)
+        y = self.norm(name="bn3")(y)
         if self.stride == 1:
             return layers.relu(x + y)
         x = pooling.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
@@ -85,14 +87,16 @@ class Model(nn.Module):
         else:
             stem, rounded = (24 if self.scale == 1.5 else 48), 1
 
-        x = layers.relu(norm()(conv(stem, 3, 2 if self.stem == "imagenet" else 1)(x)))
+        x = conv(stem, 3, 2 if self.stem == "imagenet" else 1, name="conv1")(x)
+        x = layers.relu(norm(name="bn1")(x))
         if self.stem == "imagenet":
             x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        self.sow("intermediates", "stem", x)
+        layers.see(self, "stem", x)
         for stage, units in enumerate(UNITS):
             features = multiple_of(CHANNELS[g] * 2**stage * self.scale, rounded)
-            for i in range(units):
-                x = Unit(
+            made = tuple(
+                partial(
+                    Unit,
                     features,
                     bottleneck=multiple_of(features / 4, g),
                     stride=2 if i == 0 else 1,
@@ -101,10 +105,13 @@ class Model(nn.Module):
                     shuffle=self.shuffle,
                     conv=conv,
                     norm=norm,
-                )(x)
-            self.sow("intermediates", f"stage{stage + 2}", x)
+                )
+                for i in range(units)
+            )
+            x = stages.Stage(made, name=f"stage{stage + 2}")(x)
+            layers.see(self, f"stage{stage + 2}", x)
         x = jnp.mean(x, axis=(1, 2))
-        x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)
 
 

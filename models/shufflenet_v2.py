@@ -19,7 +19,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models import layers
-from models.layers import pooling
+from models.layers import pooling, stages
 
 CHANNELS = {  # of the three stages and of conv5
     0.5: (48, 96, 192, 1024),
@@ -49,11 +49,16 @@ class Unit(nn.Module):
             left, right = jnp.split(x, 2, axis=-1)
         else:
             left = right = x
-            left = self.norm()(self.conv(x.shape[-1], 3, 2, groups=x.shape[-1])(left))
-            left = layers.relu(self.norm()(self.conv(half, 1)(left)))
-        right = layers.relu(self.norm()(self.conv(half, 1)(right)))
-        right = self.norm()(self.conv(half, 3, self.stride, groups=half)(right))
-        right = layers.relu(self.norm()(self.conv(half, 1)(right)))
+            left = self.conv(x.shape[-1], 3, 2, groups=x.shape[-1], name="left_conv1")(left)
+            left = self.norm(name="left_bn1")(left)
+            left = self.conv(half, 1, name="left_conv2")(left)
+            left = layers.relu(self.norm(name="left_bn2")(left))
+        right = self.conv(half, 1, name="right_conv1")(right)
+        right = layers.relu(self.norm(name="right_bn1")(right))
+        right = self.conv(half, 3, self.stride, groups=half, name="right_conv2")(right)
+        right = self.norm(name="right_bn2")(right)
+        right = self.conv(half, 1, name="right_conv3")(right)
+        right = layers.relu(self.norm(name="right_bn3")(right))
         return layers.channel_shuffle(jnp.concatenate([left, right], axis=-1), 2)
 
 
@@ -78,16 +83,19 @@ class Model(nn.Module):
         norm = layers.batch_norm(train, dtype=self.dtype)
         *widths, last = CHANNELS[self.width_multiplier]
 
-        x = layers.relu(norm()(conv(24, 3, 2 if self.stem == "imagenet" else 1)(x)))
+        x = conv(24, 3, 2 if self.stem == "imagenet" else 1, name="conv1")(x)
+        x = layers.relu(norm(name="bn1")(x))
         if self.stem == "imagenet":
             x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        self.sow("intermediates", "stem", x)
+        layers.see(self, "stem", x)
         for stage, (features, units) in enumerate(zip(widths, UNITS, strict=True), 2):
-            for i in range(units):
-                x = Unit(features, stride=2 if i == 0 else 1, conv=conv, norm=norm)(x)
-            self.sow("intermediates", f"stage{stage}", x)
-        x = layers.relu(norm()(conv(last, 1)(x)))
-        self.sow("intermediates", "conv5", x)
+            unit = partial(Unit, features, conv=conv, norm=norm)
+            made = (partial(unit, stride=2), *[partial(unit, stride=1)] * (units - 1))
+            x = stages.Stage(made, name=f"stage{stage}")(x)
+            layers.see(self, f"stage{stage}", x)
+        x = conv(last, 1, name="conv5")(x)
+        x = layers.relu(norm(name="bn5")(x))
+        layers.see(self, "conv5", x)
         x = jnp.mean(x, axis=(1, 2))
-        x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)

@@ -60,10 +60,17 @@ class Model(nn.Module):
             conv_init, dense_init = layers.HE_FAN_OUT, layers.HE_FAN_IN
 
         for stage, (convolutions, width) in enumerate(zip(stages, WIDTHS, strict=True), 1):
-            for _ in range(convolutions):
-                x = layers.conv(width, 3, use_bias=True, kernel_init=conv_init, dtype=self.dtype)(x)
-                x = layers.relu(norm()(x) if self.batch_norm else x)
-            self.sow("intermediates", f"stage{stage}", x)
+            for i in range(1, convolutions + 1):
+                x = layers.conv(
+                    width,
+                    3,
+                    use_bias=True,
+                    kernel_init=conv_init,
+                    dtype=self.dtype,
+                    name=f"conv{stage}_{i}",
+                )(x)
+                x = layers.relu(norm(name=f"bn{stage}_{i}")(x) if self.batch_norm else x)
+            layers.see(self, f"stage{stage}", x)
             x = pooling.max_pool(x, (2, 2), strides=(2, 2))
         if self.pooled_size:
             x = layers.adaptive_average_pool(x, self.pooled_size)
@@ -71,9 +78,10 @@ class Model(nn.Module):
         layers.check_not_empty(x)
         x = x.reshape(len(x), -1)
         for name in ("fc6", "fc7"):
-            x = layers.relu(nn.Dense(self.hidden, kernel_init=dense_init, dtype=self.dtype)(x))
-            self.sow("intermediates", name, x)
+            fc = nn.Dense(self.hidden, kernel_init=dense_init, dtype=self.dtype, name=name)
+            x = layers.relu(fc(x))
+            layers.see(self, name, x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         last_init = dense_init if self.initialization == "paper" else nn.initializers.normal(0.01)
-        x = nn.Dense(self.num_classes, kernel_init=last_init, dtype=self.dtype)(x)
+        x = nn.Dense(self.num_classes, kernel_init=last_init, dtype=self.dtype, name="fc8")(x)
         return x.astype(jnp.float32)

@@ -45,42 +45,44 @@ class Model(nn.Module):
         init = nn.initializers.normal(0.01) if self.initialization == "paper" else layers.HE_FAN_IN
         small = self.stem == "small"
 
-        def conv(x, features, kernel, stride=1, padding=None, **more):
-            return layers.relu(
-                layers.conv(
-                    features,
-                    kernel,
-                    stride,
-                    padding=padding,
-                    use_bias=True,
-                    kernel_init=init,
-                    dtype=self.dtype,
-                    **more,
-                )(x)
+        def conv(name, x, features, kernel, stride=1, padding=None, **more):
+            layer = layers.conv(
+                features,
+                kernel,
+                stride,
+                padding=padding,
+                use_bias=True,
+                kernel_init=init,
+                dtype=self.dtype,
+                name=name,
+                **more,
             )
+            x = layers.relu(layer(x))
+            layers.see(self, name, x)
+            return x
 
         def pool_and_normalise(x):
             return layers.local_response_norm(layers.max_pool_ceil(x, 3, 2), alpha=1e-4, k=2.0)
 
-        x = conv(x, 96, 7, 2, padding=3 if small else 1, convolve=self.rescaled_convolution)
-        self.sow("intermediates", "conv1", x)
+        padding, convolve = 3 if small else 1, self.rescaled_convolution
+        x = conv("conv1", x, 96, 7, 2, padding=padding, convolve=convolve)
         x = pool_and_normalise(x)
-        x = conv(x, 256, 5, 1, padding=2) if small else conv(x, 256, 5, 2, padding=0)
-        self.sow("intermediates", "conv2", x)
+        stride, padding = (1, 2) if small else (2, 0)
+        x = conv("conv2", x, 256, 5, stride, padding=padding)
         x = pool_and_normalise(x)
-        for i, features in enumerate((512, 1024, 512) if self.wide else (384, 384, 256)):
-            x = conv(x, features, 3)
-            self.sow("intermediates", f"conv{i + 3}", x)
+        for i, features in enumerate((512, 1024, 512) if self.wide else (384, 384, 256), 3):
+            x = conv(f"conv{i}", x, features, 3)
         x = pooling.max_pool(x, (3, 3), strides=(2, 2))
 
         layers.check_not_empty(x)
         x = x.reshape(len(x), -1)
         for name in ("fc6", "fc7"):
-            x = layers.relu(nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype)(x))
-            self.sow("intermediates", name, x)
+            fc = nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype, name=name)
+            x = layers.relu(fc(x))
+            layers.see(self, name, x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         last_init = nn.initializers.normal(0.01)
-        x = nn.Dense(self.num_classes, kernel_init=last_init, dtype=self.dtype)(x)
+        x = nn.Dense(self.num_classes, kernel_init=last_init, dtype=self.dtype, name="fc8")(x)
         return x.astype(jnp.float32)
 
     def rescaled_convolution(self, images, kernel, *args, **kwargs):

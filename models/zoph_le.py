@@ -51,12 +51,15 @@ class Model(nn.Module):
         for number, (height, width, filters, stride, inputs) in enumerate(genotype, 1):
             x = concatenate([maps[i] for i in inputs or (0,)])
             kernel = (height, width)
-            x = layers.conv(filters, kernel, stride, padding="SAME", dtype=self.dtype)(x)
-            maps.append(layers.relu(norm()(x)))
-            self.sow("intermediates", f"layer{number}", maps[number])
+            name = f"layer{number}"
+            x = layers.conv(
+                filters, kernel, stride, padding="SAME", dtype=self.dtype, name=f"{name}_conv"
+            )(x)
+            maps.append(layers.relu(norm(name=f"{name}_bn")(x)))
+            layers.see(self, name, maps[number])
         read = {i for *_, inputs in genotype for i in inputs}
         x = concatenate([maps[i] for i in range(1, len(maps)) if i not in read])
-        x = nn.Dense(self.num_classes, dtype=self.dtype)(jnp.mean(x, axis=(1, 2)))
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(jnp.mean(x, axis=(1, 2)))
         return x.astype(jnp.float32)
 
 

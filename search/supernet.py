@@ -78,11 +78,13 @@ class Cell(nn.Module):
           The nodes, concatenated; zeros in place of those that other nodes read.
         """
         if previous.shape[1] != x.shape[1]:
-            reduce = nasnet.FactorizedReduction(self.filters, self.conv, self.norm)
-            previous = reduce(layers.relu(previous))
+            parts = self.filters, self.conv, self.norm
+            previous = nasnet.FactorizedReduction(*parts, name="previous")(layers.relu(previous))
         elif previous.shape[-1] != self.filters:
-            previous = self.norm()(self.conv(self.filters, 1)(layers.relu(previous)))
-        inputs = jnp.stack([previous, self.norm()(self.conv(self.filters, 1)(layers.relu(x)))])
+            previous = self.conv(self.filters, 1, name="previous_conv")(layers.relu(previous))
+            previous = self.norm(name="previous_bn")(previous)
+        x = self.conv(self.filters, 1, name="conv")(layers.relu(x))
+        inputs = jnp.stack([previous, self.norm(name="bn")(x)])
         images, height, width, _ = x.shape
         height, width = -(-height // self.stride), -(-width // self.stride)
         nodes = jnp.zeros((self.nodes, images, height, width, self.filters), inputs.dtype)
@@ -176,11 +178,12 @@ class Supernet(nn.Module):
             train, momentum=self.bn_momentum, epsilon=self.epsilon, dtype=self.dtype
         )
         operation = partial(nasnet.Operation, padded_average=False, conv=conv, norm=norm)
-        x = norm()(conv(self.filters, 3)(x))
+        x = norm(name="bn1")(conv(self.filters, 3, name="conv1")(x))
         outputs = [x, x]
         for group in range(3):
             for number in range(self.cells + (group > 0)):
                 reduces = group > 0 and number == 0
+                before = group * self.cells + number - (group > 0)  # normal cells
                 cell = Cell(
                     self.nodes,
                     self.operations,
@@ -190,11 +193,12 @@ class Supernet(nn.Module):
                     operation,
                     conv,
                     norm,
+                    name=f"reduction{group}" if reduces else f"cell{before + 1}",
                 )
                 new = cell(outputs[-1], outputs[-2], terms[int(reduces)])
                 outputs = [outputs[-1], new]
         x = jnp.mean(layers.relu(outputs[-1]), axis=(1, 2))
-        return nn.Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+        return nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x).astype(jnp.float32)
 
 
 def of_config(model, nodes: int, operations: tuple[str, ...]) -> Supernet:

@@ -105,8 +105,8 @@ class Run:
         with monkeypatch.context() as patch:
             patch.setattr(jax.random, "bernoulli", toss)
             logits, updates = compiled(forward)(self.variables, images)
-        sown = updates.get("intermediates", {}) | updates.get("aux_logits", {})
-        self.maps = {name: maps[0] for name, maps in sown.items()} | {"logits": logits}
+        heads = {name: sown["logits"][0] for name, sown in updates.get("aux_logits", {}).items()}
+        self.maps = updates["intermediates"]["features"] | heads | {"logits": logits}
         self.statistics = updates.get("batch_stats", {})
 
 

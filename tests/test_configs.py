@@ -292,10 +292,10 @@ def test_resnet50_follows_the_recipe_of_nvidia():
     tx, schedule = optimizer.make(config.optimizer, 1024, 9000, 100.0)
     assert schedule(800) == pytest.approx(4 * 0.256)  # after eight epochs of warm-up
     assert schedule(500) == pytest.approx(5 / 8 * 4 * 0.256)
-    params = {"Conv_0": {"kernel": jnp.ones(1)}, "BatchNorm_0": {"scale": jnp.ones(1)}}
+    params = {"conv1": {"kernel": jnp.ones(1)}, "bn1": {"scale": jnp.ones(1)}}
     assert optimizer.kernels(params) == {
-        "Conv_0": {"kernel": True},
-        "BatchNorm_0": {"scale": False},
+        "conv1": {"kernel": True},
+        "bn1": {"scale": False},
     }
     assert (config.model.depth, config.model.bottleneck_stride) == (50, "3x3")
     assert (config.total_epochs, config.label_smoothing) == (90, 0.1)

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import QUICK, command, compiled
+from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
 
 import models
@@ -121,18 +122,18 @@ def network():
     return model, variables, batch
 
 
-def without_branch(variables, block: str):
-    """Returns variables with which the block's branch is zero."""
-    params = dict(variables["params"])
-    zeros = jax.tree.map(jnp.zeros_like, params[block]["BatchNorm_1"])
-    params[block] = params[block] | {"BatchNorm_1": zeros}
-    return variables | {"params": params}
+def without_branch(variables, number: int):
+    """Returns variables with which the branch of a block, counted from 0, is zero."""
+    params = flatten_dict(variables["params"], sep="/")
+    for name in ("scale", "bias"):
+        params[f"stage{number // 2 + 1}/block{number % 2 + 1}/bn2/{name}"] *= 0
+    return variables | {"params": unflatten_dict(params, sep="/")}
 
 
 def test_a_block_is_removed_as_if_its_branch_were_zero(network):
     model, variables, batch = network
     for number in (0, 2, 3):  # 2 changes the shape
-        logits = model.apply(without_branch(variables, f"BasicBlock_{number}"), batch.images)
+        logits = model.apply(without_branch(variables, number), batch.images)
         answers = batch._replace(labels=jnp.argmax(logits, -1))
         whole, *without = signals.top1_without(model, variables, answers)
         assert len(without) == 6 and without[number] == 1.0
@@ -144,26 +145,26 @@ def test_the_size_of_a_branch_is_relative_to_its_shortcut(network):
     sizes = signals.responses(model, variables, batch.images)
     assert len(sizes.layers) == 13 and len(sizes.branches) == 6 and min(sizes.branches) > 0
     params = dict(variables["params"])
-    params["BatchNorm_0"] = jax.tree.map(lambda p: 2 * p, params["BatchNorm_0"])
+    params["bn1"] = jax.tree.map(lambda p: 2 * p, params["bn1"])
     doubled = signals.responses(model, variables | {"params": params}, batch.images)
     assert doubled.layers[0] == pytest.approx(2 * sizes.layers[0], rel=1e-5)
-    none = signals.responses(model, without_branch(variables, "BasicBlock_4"), batch.images)
+    none = signals.responses(model, without_branch(variables, 4), batch.images)
     assert none.branches[4] == 0 and none.branches[:4] == pytest.approx(sizes.branches[:4])
 
 
 def test_gradients_go_from_the_first_layer_to_the_last(network):
     model, variables, batch = network
 
+    ends = "conv1/kernel", "stage3/block2/conv2/kernel"
+    params = flatten_dict(variables["params"], sep="/")
+
     def loss(first, last):
-        params = dict(variables["params"])
-        params["Conv_0"] = {"kernel": first}
-        params["BasicBlock_5"] = params["BasicBlock_5"] | {"Conv_1": {"kernel": last}}
-        changed = variables | {"params": params}
+        changed = params | dict(zip(ends, (first, last), strict=True))
+        changed = variables | {"params": unflatten_dict(changed, sep="/")}
         logits, _ = model.apply(changed, batch.images, train=True, mutable=["batch_stats"])
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
 
-    params = variables["params"]
-    kernels = params["Conv_0"]["kernel"], params["BasicBlock_5"]["Conv_1"]["kernel"]
+    kernels = [params[name] for name in ends]
     expected = [
         float(jnp.linalg.norm(g.ravel())) for g in compiled(jax.grad(loss, (0, 1)))(*kernels)
     ]

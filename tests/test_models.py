@@ -168,7 +168,7 @@ def test_fc6_sees_maps_of_6_x_6(name, side):
     module = models.create(name, num_classes=10)
     image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     params = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)["params"]
-    assert params["Dense_0"]["kernel"].shape == (6 * 6 * 256, 4096)
+    assert params["fc6"]["kernel"].shape == (6 * 6 * 256, 4096)
 
 
 @pytest.mark.parametrize(
@@ -345,10 +345,10 @@ def test_a_searched_cell_is_a_model_without_new_code(fields):
     images = jnp.ones((2, 32, 32, 3))
     variables = jax.eval_shape(lambda: module.init(jax.random.key(0), images))
     assert jax.eval_shape(module.apply, variables, images).shape == (2, 5)
-    assert {"Cell_0", "Cell_4"} <= set(variables["params"])
+    assert {"cell1", "reduction2", "cell3"} <= set(variables["params"])
     normal, _ = module.genotype or cells.PUBLISHED[module.cell]
     width = 4 * module.filters * len(normal[1])  # the output concatenates these nodes
-    assert variables["params"]["Dense_0"]["kernel"].shape[0] == width
+    assert variables["params"]["fc"]["kernel"].shape[0] == width
 
 
 def test_an_unknown_operation_is_answered_with_those_that_there_are():
@@ -405,7 +405,7 @@ def test_zero_init_makes_each_block_start_as_its_shortcut():
     run = compiled(lambda v, x: (model.apply(v, x), models.features(model, v, x)))
     found, maps = run(variables, x)
     expected = maps["stem"][:, ::4, ::4].mean((1, 2))  # two subsampling shortcuts, then the mean
-    dense = variables["params"]["Dense_0"]
+    dense = variables["params"]["fc"]
     logits = expected @ dense["kernel"][:16] + dense["bias"]
     assert jnp.allclose(found, logits, atol=1e-5)
 
@@ -482,12 +482,12 @@ def test_a_network_needs_classes_and_a_known_dtype():
 def test_zfnets_filters_are_kept_to_their_root_mean_square():
     module, images = tiny("zfnet", filter_rms=0.1)
     params = variables_of(module, images)["params"]
-    kernel = params["Conv_0"]["kernel"]
+    kernel = params["conv1"]["kernel"]
     kernel = 0.1 * kernel / np.sqrt(np.mean(np.square(kernel), (0, 1, 2)))
 
     @compiled
     def conv1(scale):
-        changed = params | {"Conv_0": params["Conv_0"] | {"kernel": scale * kernel}}
+        changed = params | {"conv1": params["conv1"] | {"kernel": scale * kernel}}
         return models.features(module, {"params": changed}, images)["conv1"]
 
     np.testing.assert_allclose(conv1(3.0), conv1(1.0), rtol=1e-4, atol=1e-5)
@@ -498,7 +498,7 @@ def test_alexnet_starts_as_the_paper_says():
     module, _ = tiny("alexnet", initialization="paper")
     params = compiled(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     ones = {name for name, leaf in params.items() if (leaf["bias"] == 1).all()}
-    assert ones == {"Conv_1", "Conv_3", "Conv_4", "Dense_0", "Dense_1"}  # section 5
+    assert ones == {"conv2", "conv4", "conv5", "fc6", "fc7"}  # section 5
     zeros = {name for name, leaf in params.items() if (leaf["bias"] == 0).all()}
     assert zeros == set(params) - ones
     for leaf in params.values():

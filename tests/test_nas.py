@@ -143,8 +143,10 @@ def test_the_supernet_is_nasnet_with_the_weights_of_a_cell():
             return found
         number, side = int(node[4]) - 2, node.endswith("right")
         operation, source = cell[0][number][2 * side : 2 * side + 2]
-        reduces = keys[1] in ("Cell_1", "Cell_3")
-        filters = {0: 4, 1: 8, 2: 8, 3: 16, 4: 16}[int(keys[1][5:])]
+        reduces = keys[1].startswith("reduction")
+        filters = (
+            4 * {"cell1": 1, "reduction1": 2, "cell2": 2, "reduction2": 4, "cell3": 4}[keys[1]]
+        )
         return keys, number, side, operation, source, reduces, filters
 
     def fill(path, shape):

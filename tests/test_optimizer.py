@@ -251,14 +251,14 @@ def test_unknown_name_lists_the_choices(field, choices):
 
 def test_decay_can_spare_depthwise_kernels():
     params = {
-        "Conv_0": {"kernel": np.ones((3, 3, 1, 8)), "bias": np.ones(8)},  # depthwise
-        "Conv_1": {"kernel": np.ones((1, 1, 8, 8))},
-        "Dense_0": {"kernel": np.ones((1, 8))},
-        "BatchNorm_0": {"scale": np.ones(8)},
+        "depthwise": {"kernel": np.ones((3, 3, 1, 8)), "bias": np.ones(8)},
+        "pointwise": {"kernel": np.ones((1, 1, 8, 8))},
+        "fc": {"kernel": np.ones((1, 8))},
+        "bn1": {"scale": np.ones(8)},
     }
     assert optimizer.not_depthwise(params) == {
-        "Conv_0": {"kernel": False, "bias": False},
-        "Conv_1": {"kernel": True},
-        "Dense_0": {"kernel": True},
-        "BatchNorm_0": {"scale": False},
+        "depthwise": {"kernel": False, "bias": False},
+        "pointwise": {"kernel": True},
+        "fc": {"kernel": True},
+        "bn1": {"scale": False},
     }

@@ -63,7 +63,7 @@ def test_the_alike_blocks_start_from_weights_of_their_own():
     module = models.create("resnet", num_classes=10, depth=26, layout="cifar")
     image = jnp.zeros((1, 32, 32, 3))
     params = jax.jit(lambda key: module.init(key, image))(jax.random.key(0))["params"]
-    kernels = [params[f"BasicBlock_{i}"]["Conv_1"]["kernel"] for i in range(4)]
+    kernels = [params["stage1"][f"block{i}"]["conv2"]["kernel"] for i in range(1, 5)]
     for i, kernel in enumerate(kernels):
         assert np.std(kernel) == pytest.approx((2 / (9 * 16)) ** 0.5, rel=0.1)
         assert all(np.abs(kernel - other).max() > 0.1 for other in kernels[:i])
@@ -95,6 +95,6 @@ def test_a_loop_is_counted_block_by_block(name, more):
     products = {layer.path: layer.multiply_adds for layer in counted if layer.multiply_adds}
     assert products.keys() == kernels.keys()
     for path, size in kernels.items():
-        block = int(path.partition("/")[0].rpartition("_")[2])
-        map_size = {"Conv": 32, "Dense": 1}.get(path.partition("_")[0], 32 // 2 ** (block // 4))
+        sizes = {"conv1": 32, "stage1": 32, "stage2": 16, "stage3": 8, "fc": 1}
+        map_size = sizes[path.partition("/")[0]]
         assert products[path] == size * map_size**2, path

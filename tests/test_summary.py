@@ -55,14 +55,14 @@ def test_a_layer_that_is_called_twice_has_its_parameters_once():
 
 def test_geometry_of_grouped_asymmetric_and_strided_layers():
     layers = {layer.path: layer for layer in counted("mobilenet").layers}
-    depthwise = layers["SeparableConv_1/Conv_0"]
+    depthwise = layers["conv3/depthwise"]
     assert (depthwise.input, depthwise.output) == ((112, 112, 64), (56, 56, 64))
     assert (depthwise.kernel, depthwise.stride, depthwise.groups) == ((3, 3), (2, 2), 64)
     assert depthwise.padding == ((0, 1), (0, 1))
     assert depthwise.multiply_adds == 56 * 56 * 64 * 9
     assert depthwise.memory == 4 * 56 * 56 * 64
-    assert layers["SeparableConv_1/BatchNorm_0"].memory == 0
-    assert layers["GlobalAverage_0"].kernel == (7, 7)
+    assert layers["conv3/bn1"].memory == 0
+    assert layers["global_average1"].kernel == (7, 7)
 
 
 def test_blocks_have_the_totals_of_their_layers_and_their_own_output():
@@ -72,7 +72,7 @@ def test_blocks_have_the_totals_of_their_layers_and_their_own_output():
         for figure in ("parameters", "multiply_adds", "memory"):
             assert sum(row.total(figure) for row in rows) == getattr(count, figure)
     assert len(summary.rows(count, 1)) < len(summary.rows(count))
-    inception = next(row for row in rows if row.path == "Inception_0")
+    inception = next(row for row in rows if row.path == "inception3a")
     assert summary.cells(inception, count, "")[2:4] == ["28 x 28 x 192", "28 x 28 x 256"]
 
 
@@ -89,7 +89,7 @@ def test_summarize_prints_the_layers_and_the_published_totals():
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[1].split() == (
-        "Conv_0 conv 224 x 224 x 3 112 x 112 x 64 7 2 3 1 3,136.0 7.1 9.408 0.0 118.01 2.9 7".split()
+        "conv1 conv 224 x 224 x 3 112 x 112 x 64 7 2 3 1 3,136.0 7.1 9.408 0.0 118.01 2.9 7".split()
     )
     assert "25,557.032" in next(line for line in lines if line.startswith("total"))
     assert "multiply-adds of convolutions and matrix products: 4,089,184,256" in lines
@@ -106,7 +106,7 @@ def test_summarize_as_json_and_as_markdown_at_another_size():
     )
     small = subprocess.run(**command(*script, "--markdown", "--depth=1", "--input_size=16")).stdout
     rows = [line for line in small.splitlines() if line.startswith("| ")]
-    assert len(rows) == 1 + 1 + 2 + 9 + 2 + 1  # heads, rule, stem, blocks, head, total
+    assert len(rows) == 1 + 1 + 2 + 3 + 2 + 1  # heads, rule, stem, stages, head, total
     assert "- multiply-adds of convolutions and matrix products: 10,138,240" in small
     both = subprocess.run(**command(*script, "--json", "--markdown"))
     assert both.returncode == 1 and "choose one" in both.stderr

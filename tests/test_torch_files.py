@@ -493,7 +493,7 @@ def load_torch(name, tensors):  # as if a library had published the small networ
     fields = {"num_classes": 10, "depth": 8, "layout": "cifar", "shortcut": "B", "zero_init_last": True}
     module = models.create("resnet", **fields)
     variables = module.init(jax.random.key(1), jax.numpy.zeros((1, 8, 8, 1)))
-    variables["params"]["Dense_0"]["bias"] = tensors["bias"]
+    variables["params"]["fc"]["bias"] = tensors["bias"]
     return module, variables
 
 models.load_torch = load_torch

@@ -42,7 +42,7 @@ def test_the_answers_are_those_of_pytorch(name):
     module, variables = models.load_torch(name, weights(name))
     x = record_parity.images(recorded["shape"]).transpose(0, 2, 3, 1)
     logits, aux = jax.jit(lambda v, x: module.apply(v, x, mutable=["aux_logits"]))(variables, x)
-    answers = {"logits": logits} | {k: v[0] for k, v in aux.get("aux_logits", {}).items()}
+    answers = {"logits": logits} | {k: v["logits"][0] for k, v in aux.get("aux_logits", {}).items()}
     assert set(answers) == set(recorded) - {"shape"}
     for key, answer in answers.items():
         expected = np.array(recorded[key])
@@ -90,7 +90,7 @@ def test_the_classifier_has_as_many_classes_as_the_weights():
         shufflenet := weights("torchvision/shufflenet_v2_x0_5", num_classes=7),
     )
     assert module.num_classes == 7
-    np.testing.assert_array_equal(variables["params"]["Dense_0"]["bias"], shufflenet["fc.bias"])
+    np.testing.assert_array_equal(variables["params"]["fc"]["bias"], shufflenet["fc.bias"])
 
 
 def test_googlenet_comes_without_auxiliary_heads_where_the_weights_have_none():
@@ -148,7 +148,7 @@ def test_what_lies_beside_a_network_is_left_out_but_not_what_lies_in_it():
 
 
 def test_a_name_of_the_network_itself_is_no_prefix():
-    layers = [("model.conv1", "Conv_0", 1), ("linear", "Dense_0", 1)]
+    layers = [("model.conv1", "conv1", 1), ("linear", "fc", 1)]
     state = {"model.conv1.weight": 1, "linear.weight": 2}
     assert torch_weights.canonical(layers, state) == state
 

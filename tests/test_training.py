@@ -93,7 +93,7 @@ def one_step_and_its_logits():
 
     black = np.zeros_like(source.images[:1])
     of_black = logits(black)[0]
-    params["Dense_0"]["bias"][0] += of_black.max() - of_black[0] + 0.01
+    params["fc"]["bias"][0] += of_black.max() - of_black[0] + 0.01
     assert logits(black)[0].argmax() == 0
     return train_state.replace(params=params), logits(source.images)
 

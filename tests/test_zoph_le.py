@@ -36,9 +36,9 @@ def test_a_network_of_1x1_kernels_by_hand():
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape), shapes["params"])
     for norm in stats:
         params[norm]["scale"] += 1
-    for layer, kernel in enumerate([[2], [5], [1, 100], [3]]):
-        params[f"Conv_{layer}"]["kernel"][0, 0, :, 0] = kernel
-    params["Dense_0"]["kernel"] = np.eye(2)
+    for layer, kernel in enumerate([[2], [5], [1, 100], [3]], 1):
+        params[f"layer{layer}_conv"]["kernel"][0, 0, :, 0] = kernel
+    params["fc"]["kernel"] = np.eye(2)
     variables = {"params": params, "batch_stats": stats}
     logits, maps = compiled(
         lambda x: (module.apply(variables, x), models.features(module, variables, x))

@@ -20,7 +20,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from data.messages import plain, tell
-from training import files
+from training import files, old_names
 from training.state import TrainState
 
 DIGESTS = "digests.json"
@@ -52,6 +52,7 @@ class Checkpoints:
         self._read_only = read_only
         self._unpruned = False
         self._without_metrics = set()  # steps whose metrics cannot be read
+        self.network = None  # (model, input shape): what checkpoints with old names are read by
         self._open = contextlib.ExitStack()
         self._local, self._uploads, self._upload = self._folder, None, None
         if files.in_bucket(self._folder):
@@ -287,10 +288,14 @@ class Checkpoints:
                 folder = local
             saved = _all_verify(step, folder)
             if saved is not None:
+                names = self._old_names(saved["arrays"], like)
+                like = old_names.rename(like, names)
                 _check_same_network(step, saved["arrays"], like)
-                return _read(folder / "default", like, partial)
+                return old_names.rename_back(_read(folder / "default", like, partial), names)
             try:  # by a run of before there were digests
-                state = _read(folder / "default", like, partial)
+                names = self._old_names(_saved_names(folder / "default"), like)
+                like = old_names.rename(like, names)
+                state = old_names.rename_back(_read(folder / "default", like, partial), names)
             except Exception as error:  # whatever a damaged file makes Orbax raise
                 raise DamagedError(
                     next(iter(str(error).splitlines()), type(error).__name__)
@@ -299,6 +304,13 @@ class Checkpoints:
             raise DamagedError(f"it is that of step {int(state.step)}")
         tell(f"the checkpoint of step {step} has no digests, it is not verified")
         return state
+
+    def _old_names(self, saved, like: TrainState) -> old_names.Names:
+        """Returns the names of the layers in a checkpoint of arrays of these names, where they are old ones."""
+        if self.network is None or not old_names.are_old(saved):
+            return {}
+        variables = {"params": like.params, "batch_stats": like.batch_stats}
+        return old_names.find(*self.network, variables, saved)
 
 
 class DamagedError(ValueError):
@@ -330,8 +342,14 @@ def _read(folder: epath.Path, like: TrainState, partial: bool) -> TrainState:
     return restored.replace(opt_state=like.opt_state) if partial else restored
 
 
-def _leaves(state: TrainState) -> dict[str, jax.Array]:
-    """Returns the arrays of a state by name, such as "params/Conv_0/kernel"."""
+def _saved_names(folder: epath.Path) -> list[str]:
+    """Returns the names of Orbax's arrays, those of `_leaves`."""
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        return list(_leaves(reader.metadata(folder).item_metadata.tree))
+
+
+def _leaves(state) -> dict[str, jax.Array]:
+    """Returns the arrays of a state by name, such as "params/conv1/kernel"."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {jax.tree_util.keystr(k, simple=True, separator="/"): leaf for k, leaf in leaves}
 

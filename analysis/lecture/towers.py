@@ -57,9 +57,8 @@ def alexnet() -> list[Part]:
 
     maps = jax.eval_shape(partial(models.features, model), variables, image)
     kernels = [
-        (variables["params"][f"{kind}_{i}"]["kernel"], shardings["params"][f"{kind}_{i}"]["kernel"])
-        for kind, number in (("Conv", 5), ("Dense", 3))
-        for i in range(number)
+        (variables["params"][name]["kernel"], shardings["params"][name]["kernel"])
+        for name in LAYERS
     ]
     return [
         Part(

@@ -3,6 +3,8 @@
 The operations of this folder are fast on the CPU, too; docs/performance.md says how.
 """
 
+import operator
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -30,6 +32,7 @@ __all__ = [
     "one_of",
     "relu",
     "relu6",
+    "see",
     "use_stock",
 ]
 
@@ -50,6 +53,7 @@ def conv(
     bias_init=nn.initializers.zeros,
     dtype: str = "float32",
     convolve=convolve,
+    name: str | None = None,
 ) -> nn.Conv:
     """Returns a convolution of NHWC images.
 
@@ -65,6 +69,7 @@ def conv(
       bias_init: initialiser of the bias.
       dtype: of the computation; the parameters are float32.
       convolve: what computes it, with the signature of `jax.lax.conv_general_dilated`.
+      name: of the layer.
     """
     kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
     if padding is None:
@@ -81,6 +86,7 @@ def conv(
         bias_init=bias_init,
         dtype=dtype,
         conv_general_dilated=convolve,
+        name=name,
     )
 
 
@@ -93,6 +99,11 @@ def channel_shuffle(x, groups: int):
     *shape, channels = x.shape
     x = x.reshape(*shape, groups, channels // groups)
     return jnp.swapaxes(x, -1, -2).reshape(*shape, channels)
+
+
+def see(network: nn.Module, name: str, x) -> None:
+    """Lets `models.features` see a feature map of a network, under a name that a layer may have, too."""
+    network.sow("intermediates", "features", {name: x}, init_fn=dict, reduce_fn=operator.or_)
 
 
 def check_not_empty(x) -> None:

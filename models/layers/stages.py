@@ -1,5 +1,6 @@
 """How the blocks of a stage are run: each for itself or as one loop, with or without its memory."""
 
+from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 
@@ -15,15 +16,20 @@ def call(block, x, *, remat: bool):
     return nn.remat(lambda block, x: block(x))(block, x)
 
 
-def chain(blocks, x, *, scan: bool, remat: bool):
-    """Applies the blocks of a stage one after another, each with parameters of its own.
+class Stage(nn.Module):
+    """Blocks one after another, each with parameters of its own: "block1", "block2", ..."""
 
-    Args:
-      blocks: modules of the network that calls this; all but the first are alike.
-      x: what the first takes.
-      scan: the alike blocks are compiled once, as a loop.
-      remat: only the input of each block is kept for the backward pass, see `call`.
-    """
+    blocks: tuple[Callable, ...]  # what makes each, given its name; all but the first are alike
+    scan: bool = False  # the alike blocks are compiled once, as a loop
+    remat: bool = False  # only the input of each block is kept for the backward pass, see `call`
+
+    @nn.compact
+    def __call__(self, x):
+        blocks = [make(name=f"block{i}") for i, make in enumerate(self.blocks, 1)]
+        return _chain(blocks, x, self.scan, self.remat)
+
+
+def _chain(blocks, x, scan: bool, remat: bool):
     head, *rest = blocks
     x = call(head, x, remat=remat)
     if not rest:

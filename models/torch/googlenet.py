@@ -7,15 +7,21 @@ def describe(library):
     """Describes GoogLeNet, as `weights.describe` does."""
 
     def conv(theirs, ours):
-        return [(f"{theirs}.conv", f"{ours}/Conv_0", 1), (f"{theirs}.bn", f"{ours}/BatchNorm_0", 1)]
+        return [(f"{theirs}.conv", f"{ours}/conv", 1), (f"{theirs}.bn", f"{ours}/bn", 1)]
 
-    layers = [pair for i in range(3) for pair in conv(f"conv{i + 1}", f"ConvReLU_{i}")]
-    branches = ("branch1", "branch2.0", "branch2.1", "branch3.0", "branch3.1", "branch4.1")
-    for i, name in enumerate(googlenet.INCEPTION):
-        for j, branch in enumerate(branches):
-            layers += conv(f"inception{name}.{branch}", f"Inception_{i}/ConvReLU_{j}")
-    for i in range(2):
-        theirs, ours = f"aux{i + 1}", f"AuxiliaryHead_{i}"
-        layers += conv(f"{theirs}.conv", f"{ours}/ConvReLU_0")
-        layers += [(f"{theirs}.fc1", f"{ours}/Dense_0", 4), (f"{theirs}.fc2", f"{ours}/Dense_1", 1)]
-    return "googlenet", {"form": "torchvision", "dropout": 0.2}, [*layers, ("fc", "Dense_0", 1)]
+    layers = [*conv("conv1", "conv1"), *conv("conv2", "conv2_reduce"), *conv("conv3", "conv2")]
+    branches = {
+        "branch1": "1x1",
+        "branch2.0": "3x3_reduce",
+        "branch2.1": "3x3",
+        "branch3.0": "5x5_reduce",
+        "branch3.1": "5x5",
+        "branch4.1": "pool_proj",
+    }
+    for name in googlenet.INCEPTION:
+        for theirs, ours in branches.items():
+            layers += conv(f"inception{name}.{theirs}", f"inception{name}/{ours}")
+    for head in ("aux1", "aux2"):
+        layers += conv(f"{head}.conv", f"{head}/conv")
+        layers += [(f"{head}.fc1", f"{head}/fc1", 4), (f"{head}.fc2", f"{head}/fc2", 1)]
+    return "googlenet", {"form": "torchvision", "dropout": 0.2}, [*layers, ("fc", "fc", 1)]

@@ -11,8 +11,7 @@ def describe(library, depth, cardinality, base_width):
         "cardinality": int(cardinality),
         "base_width": int(base_width),
     }
-    stages = resnext.STAGES[int(depth)]
-    return "resnext", fields, residual_layers(stages, "Block", ("Conv_3", "BatchNorm_3"), 3)
+    return "resnext", fields, residual_layers(resnext.STAGES[int(depth)], 3)
 
 
 def describe_wide(library, depth, factor):
