@@ -19,6 +19,7 @@ setup(
             "benchmarks*",
             "configs*",
             "data*",
+            "inference*",
             "models*",
             "search*",
             "sweeps*",

@@ -14,6 +14,7 @@ OURS = {
     "training",
     "analysis",
     "benchmarks",
+    "inference",
     "sweeps",
     "search",
     "scripts",
@@ -34,6 +35,10 @@ MAY_IMPORT = {
     "analysis": {
         "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "etils",
         "configs", "models", "data", "training", "analysis",
+    },
+    "inference": {
+        "jax", "flax", "optax", "numpy", "ml_collections",
+        "models", "data", "training", "inference",
     },
     "sweeps": {
         "etils", "flax.traverse_util", "matplotlib", "ml_collections", "optuna", "submitit", "tqdm", "yaml",
