@@ -21,7 +21,7 @@ setup(
             "data*",
             "inference*",
             "models*",
-            "search*",
+            "nas*",
             "sweeps*",
             "training*",
         ]

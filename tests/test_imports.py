@@ -16,7 +16,7 @@ OURS = {
     "benchmarks",
     "inference",
     "sweeps",
-    "search",
+    "nas",
     "scripts",
     "train",
     "eval",
@@ -44,9 +44,9 @@ MAY_IMPORT = {
         "etils", "flax.traverse_util", "matplotlib", "ml_collections", "optuna", "submitit", "tqdm", "yaml",
         "configs", "models", "data", "training", "analysis", "sweeps",
     },
-    "search": {
+    "nas": {
         "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "ml_collections", "etils", "tqdm",
-        "configs", "models", "data", "training", "analysis", "sweeps", "search",
+        "configs", "models", "data", "training", "analysis", "sweeps", "nas",
     },
 }  # fmt: skip
 
