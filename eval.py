@@ -14,18 +14,17 @@ if __name__ == "__main__":
 
     start.early()
 
-import contextlib
 import json
 import math
 
-import optax
 from absl import flags
 
 import configs
 import data
+import inference
 import models
 from data.messages import tell
-from training import checkpoints, command, evaluation, metrics, ranges, sharding, state, steps
+from training import command, evaluation, metrics, ranges, sharding, steps
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
 CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "best (by top-1), latest, or a step.")
@@ -36,40 +35,32 @@ def main() -> None:
     config, workdir = command.CONFIG.value, command.workdir()
     models.resolve(config.model)
     ranges.check(config)
-    run = metrics.newest_header(metrics.read_lines(workdir))
-    if not run:
+    header = metrics.newest_header(metrics.read_lines(workdir))
+    if not header:
         tell(f"{workdir} does not say what config its run had: nothing is compared")
-    elif "classes" not in run:
+    elif "classes" not in header:
         tell("the run has not recorded its classes: labels are those of the sorted names")
-    for difference in metrics.differences_that_count(run, config.to_dict()):
+    for difference in metrics.differences_that_count(header, config.to_dict()):
         tell(f"other than the run: {difference}")
 
-    mesh = sharding.make_mesh()
-    model = models.create(**config.model)
-    source = data.open_source(config.input, train=False, class_names=run.get("classes"))
+    source = data.open_source(config.input, train=False, class_names=header.get("classes"))
     if len(source.class_names) != config.model.num_classes:
         raise ValueError(
             f"the images are of {len(source.class_names)} classes, the network knows "
             f"{config.model.num_classes}: these are not the data that it was trained on"
         )
-    batch_size = sharding.eval_batch_size(config.batch_size, mesh.size)
+    run = inference.load(workdir, CHECKPOINT.value, config)
+    batch_size = sharding.eval_batch_size(config.batch_size, run.mesh.size)
     batches = data.make_eval(source, config.input, batch_size, CROPS.value)
-
-    shape = data.input_shape(config.input)
-    like = state.create(model, optax.identity(), shape, config.seed, mesh)  # no optimizer state
-    with contextlib.closing(checkpoints.Checkpoints(workdir, read_only=True)) as saved:
-        saved.network = model, shape
-        train_state = saved.restore(CHECKPOINT.value, like)
-
     preprocess = data.make_preprocess(config.input, train=False, crops=CROPS.value)
-    eval_step = steps.make_eval_step(model, preprocess, mesh)
-    result = evaluation.evaluate(eval_step, train_state, batches, mesh)
+    eval_step = steps.make_eval_step(run.module, preprocess, run.mesh)
+    result = evaluation.evaluate(eval_step, run.state, batches, run.mesh)
     if not math.isfinite(result["loss"]):
         raise FloatingPointError(
-            f"the loss is {result['loss']}: the network of step {int(train_state.step)} answers with no "
-            "numbers; choose another --checkpoint"
+            f"the loss is {result['loss']}: the network of step {run.step} answers with no numbers; "
+            "choose another --checkpoint"
         )
-    print(json.dumps({"step": int(train_state.step), **result}))
+    print(json.dumps({"step": run.step, **result}))
 
 
 if __name__ == "__main__":

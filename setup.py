@@ -19,8 +19,9 @@ setup(
             "benchmarks*",
             "configs*",
             "data*",
+            "inference*",
             "models*",
-            "search*",
+            "nas*",
             "sweeps*",
             "training*",
         ]

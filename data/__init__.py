@@ -1,6 +1,8 @@
 """Images in, batches out: sources, decoding, augmentation, iterators."""
 
 from data.augment import make_preprocess as make_preprocess
+from data.images import Images as Images
+from data.images import find_images as find_images
 from data.pipeline import input_shape as input_shape
 from data.pipeline import load as load
 from data.pipeline import make_eval as make_eval

@@ -142,9 +142,11 @@ def train_image(encoded: bytes, rng: np.random.Generator, config, form: dict) ->
     return decode.center(image, config.resize, size)
 
 
-def eval_image(encoded: bytes, size: int, config, form: dict) -> np.ndarray:
-    """Decodes an image exactly, resizes it, and cuts out its centre of `size` x `size`."""
-    return decode.center(decode.decode(encoded, exact=True, **form), config.resize, size)
+def eval_image(image: bytes | np.ndarray, size: int, config, form: dict) -> np.ndarray:
+    """Decodes an image exactly, if it is encoded, resizes it, and cuts out its centre of `size` x `size`."""
+    if isinstance(image, bytes):
+        image = decode.decode(image, exact=True, **form)
+    return decode.center(decode.to_channels(image, form["channels"]), config.resize, size)
 
 
 def image_form(config) -> dict:
@@ -186,10 +188,10 @@ def make_eval(source, config, batch_size: int, crops: int = 1):
 
     def example(i: int):
         try:
-            encoded, label = source[i]
-            if isinstance(encoded, np.ndarray):
-                return encoded, label, 1.0
-            return eval_image(encoded, size, config, form), label, 1.0
+            image, label = source[i]
+            if not isinstance(source, InMemory):
+                image = eval_image(image, size, config, form)
+            return image, label, 1.0
         except (ValueError, OSError) as error:
             broken.add(source.describe(i), error)
             return np.zeros((size, size, form["channels"]), np.uint8), 0, 0.0

@@ -131,15 +131,47 @@ class Folder:
 
     def __getitem__(self, i: int):
         path, label = self._files[i]
-        if "://" in path:
-            return epath.Path(path).read_bytes(), label
-        with open(path, "rb", buffering=0) as file:  # cheaper, and this is the hot path
-            if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise OSError(f"larger than {MAX_BYTES:,} bytes")
-            return file.read(), label
+        return read(path), label
 
     def describe(self, i: int) -> str:
         return self._files[i][0]
+
+
+def read(path: str) -> bytes:
+    """Returns what a file holds, on a disk or in a bucket; raises OSError where it cannot be read."""
+    if "://" in path:
+        return epath.Path(path).read_bytes()
+    with open(path, "rb", buffering=0) as file:  # cheaper than epath, and this is the hot path
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            raise OSError(f"larger than {MAX_BYTES:,} bytes")
+        return file.read()
+
+
+def images_below(path: str) -> list[str]:
+    """Returns the images of a folder, then those of each folder in it, and so on, each sorted by name.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    found, skipped, seen = [], collections.Counter(), set()
+
+    def look(folder: epath.Path) -> None:
+        if os.path.realpath(folder) in seen:  # a link back
+            return
+        seen.add(os.path.realpath(folder))
+        there = _listing(folder)
+        skipped.update(there.skipped)
+        found.extend(os.path.join(folder, name) for name in there.images)
+        for name in there.folders:
+            look(folder / name)
+
+    look(epath.Path(path))
+    left = _told(skipped)
+    if not found:
+        raise FileNotFoundError(f"no images in {path}{left}")
+    if left:
+        tell_once(path + left)
+    return found
 
 
 def _tree(path: str, split: str) -> str:

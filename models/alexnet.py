@@ -19,9 +19,12 @@ The paper draws weights from N(0, 0.01^2) and sets the biases of conv2, conv4, c
 fully connected layers to 1, for pixels of 0 to 255. `initialization="he"` suits short runs and small images.
 """
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 
 from models import layers
 from models.layers import pooling
@@ -49,7 +52,7 @@ class Model(nn.Module):
     initialization: str = "paper"  # N(0, 0.01), biases 0 and 1; "he": arXiv:1502.01852
     response_norm: str = "across"  # all channels, as in Caffe; "tower": of one GPU; "none"
     pooled_size: int = 0  # torchvision averages to 6 x 6 before fc6, at any image size; 0: never
-    tower_axis: str = ""  # axis of the mesh whose two devices hold a tower each, see sharding.Split
+    tower_axis: str = ""  # axis of the mesh whose two devices hold a tower each, see `split`
     dtype: str = "float32"  # of the computation; parameters and logits stay float32
 
     @nn.compact
@@ -139,3 +142,46 @@ class Model(nn.Module):
         classes = self.num_classes // parts
         x = nn.Dense(classes, kernel_init=last_init, dtype=self.dtype, name="fc8")(x)
         return x.astype(jnp.float32)
+
+    @nn.nowrap
+    def split(self, mesh: Mesh) -> "Towers":
+        """Returns the network whose towers lie on the two devices of the mesh axis "model".
+
+        Raises:
+          ValueError: there are other than two.
+        """
+        if mesh.shape["model"] != 2:
+            raise ValueError(f"model_devices {mesh.shape['model']}: alexnet has 2 towers")
+        return Towers(self.clone(tower_axis="model"), mesh)
+
+
+class Towers(NamedTuple):
+    """AlexNet of which each device of the mesh axis "model" computes its half of each layer's outputs.
+
+    Its parameters are those of the undivided network, and so is the result; only what the network
+    gathers itself travels between the devices.
+    """
+
+    tower: Model
+    mesh: Mesh
+
+    def apply(self, variables, x, *, mutable=False, rngs=None, **named):
+        """Returns what `Model.apply` does."""
+
+        def tower(variables, x, rngs):
+            return self.tower.apply(variables, x, mutable=mutable, rngs=rngs, **named)
+
+        def half(leaf):
+            return (
+                PartitionSpec(*[None] * (leaf.ndim - 1), "model") if leaf.ndim else PartitionSpec()
+            )
+
+        outputs = PartitionSpec(None, "model")  # each device has the logits of its classes
+        return jax.shard_map(
+            tower,
+            mesh=self.mesh,
+            in_specs=(jax.tree.map(half, variables), PartitionSpec(), PartitionSpec()),
+            out_specs=(outputs, PartitionSpec()) if mutable else outputs,
+            axis_names={"model"},  # "data" stays with the compiler
+            check_vma=False,  # the loops of models/layers/convolution do not say what varies
+        )(variables, x, rngs)

@@ -24,7 +24,7 @@ from absl import flags
 import analysis
 import models
 from models.genotypes import cells, load
-from search import genotypes
+from nas import genotypes
 from training import command
 
 GENOTYPE = flags.DEFINE_string("genotype", "nasnet_a", "JSON file, or name of a published cell.")

@@ -36,8 +36,8 @@ import configs
 import data
 import models
 from data.messages import plain
-from search import children, finals, loop, methods, ranges, report, spaces
-from search.sharing import read_found
+from nas import children, finals, loop, methods, ranges, report, spaces
+from nas.sharing import read_found
 from sweeps import folder as sweep_folder
 from sweeps import local, slurm, watch
 from training import command, files, metrics

@@ -15,7 +15,7 @@ from PIL import Image
 import models
 from models import layers, nasnet
 from models.genotypes import cells, load
-from search import genotypes
+from nas import genotypes
 from training import metrics
 
 TINY = (((("id", 1, "max", 0, "concat"),), (2,)), ((("max", 0, "id", 1),), (2,)))

@@ -14,8 +14,9 @@ OURS = {
     "training",
     "analysis",
     "benchmarks",
+    "inference",
     "sweeps",
-    "search",
+    "nas",
     "scripts",
     "train",
     "eval",
@@ -35,13 +36,17 @@ MAY_IMPORT = {
         "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "etils",
         "configs", "models", "data", "training", "analysis",
     },
+    "inference": {
+        "jax", "flax", "optax", "numpy", "ml_collections",
+        "models", "data", "training", "inference",
+    },
     "sweeps": {
         "etils", "flax.traverse_util", "matplotlib", "ml_collections", "optuna", "submitit", "tqdm", "yaml",
         "configs", "models", "data", "training", "analysis", "sweeps",
     },
-    "search": {
+    "nas": {
         "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "ml_collections", "etils", "tqdm",
-        "configs", "models", "data", "training", "analysis", "sweeps", "search",
+        "configs", "models", "data", "training", "analysis", "sweeps", "nas",
     },
 }  # fmt: skip
 
@@ -70,6 +75,12 @@ def test_a_folder_imports_only_what_its_room_allows(folder):
         if not allowed(name, folder)
     }
     assert not found
+
+
+def test_training_does_not_know_where_the_configs_are():
+    for path in (PROJECT / "training").rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text()))
+        assert "configs" not in {n.value for n in nodes if isinstance(n, ast.Constant)}, path
 
 
 def test_nothing_imports_scripts_and_the_loop_does_not_need_tensorflow():

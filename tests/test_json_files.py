@@ -5,8 +5,8 @@ import json
 import pytest
 from faults import json_files
 
-from search import loop, methods, sharing
-from search.spaces import CellSpace
+from nas import loop, methods, sharing
+from nas.spaces import CellSpace
 from sweeps import folder as sweep_folder
 from sweeps import watch, worker
 from training import files, metrics

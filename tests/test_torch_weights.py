@@ -55,8 +55,8 @@ def test_each_architecture_is_compared_with_another_implementation(architecture)
     numpys = (pathlib.Path(__file__).parent / "test_blocks.py").read_text("utf-8")
     assert architecture in compared or f'"{architecture}"' in numpys, (
         f"nothing says that models/{architecture}.py computes what its paper says: write its blocks in "
-        "NumPy in tests/test_blocks.py; or, where PyTorch has it, its names in models/torch_weights.py "
-        "and it into RUN of tests/record_parity.py"
+        "NumPy in tests/test_blocks.py; or, where PyTorch has it, its names in models/torch/ and itself "
+        "into RUN of tests/record_parity.py"
     )
 
 

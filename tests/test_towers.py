@@ -118,9 +118,9 @@ def test_collectives_are_read_from_every_form_of_the_text():
 
 
 def test_a_split_that_cannot_be_is_told():
-    def split(name, **fields):
+    def split(name, model_devices=2, **fields):
         module = models.create(name, num_classes=8, **fields)
-        mesh = sharding.make_mesh(model_devices=2)
+        mesh = sharding.make_mesh(model_devices=model_devices)
         apply = sharding.split(module, mesh).apply
         return jax.eval_shape(
             lambda x: apply(module.init(jax.random.key(0), x), x), jnp.ones((1, *SHAPE))
@@ -133,6 +133,8 @@ def test_a_split_that_cannot_be_is_told():
         split("alexnet", **FIELDS | {"form": "ungrouped"})
     with pytest.raises(ValueError, match="only alexnet is split, into its 2 towers"):
         split("resnet", depth=18)
+    with pytest.raises(ValueError, match="model_devices 4: alexnet has 2 towers"):
+        split("alexnet", 4, **FIELDS)
     with pytest.raises(ValueError, match="model_devices 3: a process has 8 devices"):
         sharding.make_mesh(model_devices=3)
     with pytest.raises(ValueError, match="7 outputs.*even model.num_classes"):

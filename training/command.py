@@ -44,13 +44,14 @@ def workdir() -> str:
     return f"runs/{name}-{argument}".removesuffix("-")
 
 
-def run(main, configs=None, trains: bool = True) -> None:
+def run(main, configs=None, trains: bool = True, takes: str = "") -> None:
     """Parses the flags, joins the cluster, runs `main()`, and tells a user's mistake in one line.
 
     Args:
       main: what the command does.
       configs: the package of the experiments; None: the command takes no --config.
       trains: whether it computes; else it joins no cluster, and leaves the accelerators alone.
+      takes: what arguments beside flags it takes, "files or folders"; it is then called as `main(arguments)`.
     """
 
     def guarded(call):
@@ -67,7 +68,8 @@ def run(main, configs=None, trains: bool = True) -> None:
             print("stopped by Ctrl-C", file=sys.stderr, flush=True)
             os._exit(128 + signal.SIGINT)
 
-    def start(_):
+    def start(argv):
+        arguments = [argv[1:]] if takes else []
         logging.set_verbosity(logging.ERROR)  # Orbax and Grain tell their every step
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         if not jax.config.jax_compilation_cache_dir:
@@ -75,7 +77,7 @@ def run(main, configs=None, trains: bool = True) -> None:
         if not trains:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # KeyboardInterrupt, see above
             jax.config.update("jax_platforms", "cpu")
-            main()
+            main(*arguments)
             return
         keep_memory()
         cluster.several_cpu_devices()
@@ -88,11 +90,11 @@ def run(main, configs=None, trains: bool = True) -> None:
                 f"JAX finds no device (JAX_PLATFORMS={platforms}): unset JAX_PLATFORMS, "
                 "or install JAX for it, for example: pip install -e '.[cuda]'"
             ) from error
-        main()
+        main(*arguments)
 
     app.run(
         lambda argv: guarded(lambda: start(argv)),
-        flags_parser=lambda argv: guarded(lambda: parse(argv, configs)),
+        flags_parser=lambda argv: guarded(lambda: parse(argv, configs, takes)),
     )
 
 
@@ -113,13 +115,14 @@ def keep_memory() -> None:
         mallopt(arena_max, 1)
 
 
-def parse(argv: list[str], configs=None) -> list[str]:
+def parse(argv: list[str], configs=None, takes: str = "") -> list[str]:
     """Parses the flags; raises ValueError where they are wrong.
 
     Args:
       argv: the command line.
       configs: the package of the experiments, with DEFAULT, check and describe; None: the command takes
         no --config.
+      takes: see `run`.
     """
     helps = configs is not None and any(argument in HELP for argument in argv)
     if configs is not None:
@@ -135,7 +138,9 @@ def parse(argv: list[str], configs=None) -> list[str]:
     except (AttributeError, KeyError) as error:  # with a KeyError inside
         cause = error.args[0] if isinstance(error.args[0], Exception) else error
         raise ValueError(f"no such config field: {' '.join(cause.args[0].split())}") from error
-    if len(rest) > 1:
+    if takes and len(rest) == 1 and not helps:
+        raise ValueError(f"give {takes}; --help shows an example")
+    if len(rest) > 1 and not takes:
         raise ValueError(f"unexpected argument {rest[1]!r}: flags look like --config.batch_size=64")
     if helps:
         app.usage(shorthelp=True, writeto_stdout=True)

@@ -16,7 +16,7 @@ class Range:
     below: bool = False
 
     def __contains__(self, number) -> bool:
-        if not math.isfinite(number):
+        if not isinstance(number, int | float) or not math.isfinite(number):
             return False
         low = number > self.low if self.above else number >= self.low
         return low and (number < self.high if self.below else number <= self.high)
@@ -98,10 +98,20 @@ def of(name: str, value) -> Range | None:
 
 def check(config) -> None:
     """Raises ValueError that names the first number of a config which cannot be, and what it may be."""
-    for name, value in flatten_dict(config.to_dict(), sep=".").items():
-        for number in value if isinstance(value, tuple) else (value,):
-            allowed = of(name, number)
-            if allowed and number not in allowed:
-                raise ValueError(f"{name} {number!r}: let it be {allowed}")
+    check_each(flatten_dict(config.to_dict(), sep="."), of)
     if not config.total_steps and not config.total_epochs:
         raise ValueError("total_steps and total_epochs are both 0: let one say how long to train")
+
+
+def check_each(fields: dict, allowed) -> None:
+    """Raises ValueError that names the first number which cannot be, and what it may be.
+
+    Args:
+      fields: name -> value, or a tuple of values.
+      allowed: `f(name, value) -> Range`, or None where it may be any.
+    """
+    for name, value in fields.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            right = allowed(name, number)
+            if right and number not in right:
+                raise ValueError(f"{name} {number!r}: let it be {right}")

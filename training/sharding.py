@@ -12,7 +12,7 @@ def make_mesh(devices: list | None = None, model_devices: int = 1) -> Mesh:
     """Returns the mesh of `devices`, else of all of all processes.
 
     Its axis "data" splits the batch. With several `model_devices` for each copy of the network it has the
-    axis "model", too, over which a `Split` network is split.
+    axis "model", too, over which a network that has parts is split.
 
     Raises:
       ValueError: the devices cannot be grouped so, or jaxlib is one that computes wrongly on them.
@@ -48,60 +48,40 @@ def of_state(mesh: Mesh, state):
 
     Without the axis "model" all are on each device; with it the last axis of each array, a layer's
     outputs, is split over it.
-    """
-    return jax.tree.map(lambda leaf: NamedSharding(mesh, _last_axis(mesh, leaf)), state)
 
-
-def _last_axis(mesh: Mesh, leaf) -> PartitionSpec:
-    if "model" not in mesh.axis_names or leaf.ndim == 0:
-        return PartitionSpec()
-    if leaf.shape[-1] % mesh.shape["model"]:
-        raise ValueError(
-            f"model_devices {mesh.shape['model']}: a layer has {leaf.shape[-1]} outputs, which cannot be "
-            "split evenly (for the last one set an even model.num_classes)"
-        )
-    return PartitionSpec(*[None] * (leaf.ndim - 1), "model")
-
-
-class Split:
-    """A network of which each device of the mesh axis "model" computes its part of the outputs.
-
-    Its parameters are those of the undivided network, and so is the result; only what the network
-    gathers itself travels between the devices.
+    Raises:
+      ValueError: the last axis of an array cannot be split evenly.
     """
 
-    def __init__(self, model, mesh: Mesh):
-        self.part, self.mesh = model.clone(tower_axis="model"), mesh
+    def of_array(leaf):
+        if "model" not in mesh.axis_names or leaf.ndim == 0:
+            return replicated(mesh)
+        if leaf.shape[-1] % mesh.shape["model"]:
+            raise ValueError(
+                f"model_devices {mesh.shape['model']}: a layer has {leaf.shape[-1]} outputs, which cannot be "
+                "split evenly (for the last one set an even model.num_classes)"
+            )
+        return NamedSharding(mesh, PartitionSpec(*[None] * (leaf.ndim - 1), "model"))
 
-    def apply(self, variables, x, *, mutable=False, rngs=None, **named):
-        def part(variables, x, rngs):
-            return self.part.apply(variables, x, mutable=mutable, rngs=rngs, **named)
-
-        specs = jax.tree.map(lambda leaf: _last_axis(self.mesh, leaf), variables)
-        outputs = PartitionSpec(None, "model")  # each device has the logits of its classes
-        return jax.shard_map(
-            part,
-            mesh=self.mesh,
-            in_specs=(specs, PartitionSpec(), PartitionSpec()),
-            out_specs=(outputs, PartitionSpec()) if mutable else outputs,
-            axis_names={"model"},  # "data" stays with the compiler
-            check_vma=False,  # the loops of models/layers/convolution do not say what varies
-        )(variables, x, rngs)
+    return jax.tree.map(of_array, state)
 
 
 def split(model, mesh: Mesh):
     """Returns the network as the devices of `mesh` compute it.
+
+    With the axis "model" that is `model.split(mesh)`, whose `apply` takes and returns what the
+    network's own does.
 
     Raises:
       ValueError: the mesh has an axis "model", and the network has no parts.
     """
     if "model" not in mesh.axis_names:
         return model
-    if mesh.shape["model"] != 2 or not hasattr(model, "tower_axis"):
+    if not hasattr(model, "split"):
         raise ValueError(
             f"model_devices {mesh.shape['model']}: only alexnet is split, into its 2 towers"
         )
-    return Split(model, mesh)
+    return model.split(mesh)
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

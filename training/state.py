@@ -30,6 +30,23 @@ def create(model, optimizer, input_shape: tuple[int, int, int], seed: int, mesh)
       mesh: of `training.sharding.make_mesh`.
     """
 
+    init = _make_init(model, optimizer, input_shape)
+    key = jax.random.key(seed)
+    shardings = sharding.of_state(mesh, jax.eval_shape(init, key))
+    return jax.jit(init, out_shardings=shardings, compiler_options=quick_compilation())(key)
+
+
+def shapes(model, optimizer, input_shape: tuple[int, int, int], mesh) -> TrainState:
+    """Returns the state that `create` would, as shapes: for `Checkpoints.restore` to fill."""
+    found = jax.eval_shape(_make_init(model, optimizer, input_shape), jax.random.key(0))
+    return jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        found,
+        sharding.of_state(mesh, found),
+    )
+
+
+def _make_init(model, optimizer, input_shape):
     def init(key):
         variables = model.init({"params": key}, jnp.zeros((1, *input_shape)), train=False)
         params = variables["params"]
@@ -40,9 +57,7 @@ def create(model, optimizer, input_shape: tuple[int, int, int], seed: int, mesh)
             opt_state=optimizer.init(params),
         )
 
-    key = jax.random.key(seed)
-    shardings = sharding.of_state(mesh, jax.eval_shape(init, key))
-    return jax.jit(init, out_shardings=shardings, compiler_options=quick_compilation())(key)
+    return init
 
 
 def quick_compilation() -> dict | None:

@@ -101,17 +101,10 @@ def make_eval_step(model, preprocess, mesh, state_sharding=None):
       mesh: of the devices.
       state_sharding: as in `make_train_step`.
     """
-    model, state_sharding = split(model, mesh), state_sharding or replicated(mesh)
+    log_probabilities, state_sharding = _judge(model, preprocess, mesh, state_sharding)
 
     def step(state: TrainState, batch):
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
-
-        def log_probabilities(images):
-            return jax.nn.log_softmax(model.apply(variables, images, train=False))
-
-        views = preprocess(batch["image"])
-        scores = jax.lax.map(log_probabilities, views)
-        scores = jax.nn.logsumexp(scores, axis=0) - jnp.log(len(views))
+        scores = log_probabilities(state, batch["image"])
         label = batch["label"][:, None]
         of_label = jnp.take_along_axis(scores, label, axis=-1)
         # On ties the lower class number wins, as in argmax.
@@ -131,6 +124,33 @@ def make_eval_step(model, preprocess, mesh, state_sharding=None):
         in_shardings=(state_sharding, split_batch(mesh)),
         out_shardings=replicated(mesh),
     )
+
+
+def make_answer_step(model, preprocess, mesh):
+    """Returns the compiled `step(state, batch) -> probabilities [N, num_classes]`; see `make_eval_step`."""
+    log_probabilities, state_sharding = _judge(model, preprocess, mesh)
+    return jax.jit(
+        lambda state, batch: jnp.exp(log_probabilities(state, batch["image"])),
+        in_shardings=(state_sharding, split_batch(mesh)),
+        out_shardings=replicated(mesh),
+    )
+
+
+def _judge(model, preprocess, mesh, state_sharding=None):
+    """Returns (`f(state, images) -> log-probabilities` of images with several views, state's sharding)."""
+    model = split(model, mesh)
+
+    def log_probabilities(state: TrainState, images):
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+
+        def of_view(view):
+            return jax.nn.log_softmax(model.apply(variables, view, train=False))
+
+        views = preprocess(images)
+        scores = jax.lax.map(of_view, views)
+        return jax.nn.logsumexp(scores, axis=0) - jnp.log(len(views))
+
+    return log_probabilities, state_sharding or replicated(mesh)
 
 
 @jax.jit

@@ -28,8 +28,8 @@ from ml_collections import ConfigDict
 from benchmarks import rounds
 from configs import digits, spaces
 from models.genotypes import load
-from search import genotypes, loop, methods, report, sharing
-from search import spaces as genotype_spaces
+from nas import genotypes, loop, methods, report, sharing
+from nas import spaces as genotype_spaces
 from sweeps import folder as sweep_folder
 from sweeps import local, results, search, watch, worker
 from training import command, files, metrics

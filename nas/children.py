@@ -20,9 +20,9 @@ from ml_collections import ConfigDict
 import analysis
 import data
 import models
-from search import methods, sharing, spaces, supernet
-from search.loop import as_text
-from search.proxy import Proxy
+from nas import methods, sharing, spaces, supernet
+from nas.loop import as_text
+from nas.proxy import Proxy
 from sweeps import folder as sweep_folder
 from sweeps import local, watch, worker
 from training import files

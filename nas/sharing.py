@@ -13,8 +13,8 @@ import numpy as np
 from flax import serialization
 
 from data.messages import tell
-from search import loop
-from search.proxy import Proxy
+from nas import loop
+from nas.proxy import Proxy
 from training import files
 
 
@@ -49,7 +49,7 @@ class Sharing:
         Args:
           folder: of this search alone: rounds.jsonl and state.msgpack.
           space: of cells.
-          method: a controller of `search.methods`.
+          method: a controller of `nas.methods`.
           proxy: the network, its images and its optimizer.
           seed: of the weights and the order of the images.
         """

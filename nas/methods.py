@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from search.spaces import Space
+from nas.spaces import Space
 
 Tokens = tuple[int, ...]
 

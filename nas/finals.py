@@ -7,8 +7,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from models.genotypes import cells
-from search.children import costs, name_of
-from search.loop import as_text
+from nas.children import costs, name_of
+from nas.loop import as_text
 from sweeps import folder as sweep_folder
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 import data
-from search import supernet
+from nas import supernet
 from training import optimizer, steps
 from training.state import TrainState, quick_compilation
 

@@ -142,7 +142,7 @@ class Search:
         Args:
           folder: of this search alone.
           space: that is searched.
-          method: with that seed, of `search.methods`.
+          method: with that seed, of `nas.methods`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._space, self._method = folder, space, method

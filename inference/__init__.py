@@ -1,0 +1,11 @@
+"""A trained network and its answers, for the commands and for notebooks.
+
+import inference
+
+run = inference.load("runs/mine")
+for name, probability in run.top(run.predict(["cat.jpg"])[0]):
+    print(f"{probability:.1%} {name}")
+"""
+
+from inference.trained import Trained as Trained
+from inference.trained import load as load

@@ -1,0 +1,128 @@
+"""The network of a run, and what it says of images."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+import data
+import models
+from training import checkpoints, command, metrics, sharding, state, steps
+
+
+def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) -> "Trained":
+    """Returns the network of a run as one of its checkpoints has it.
+
+    Args:
+      workdir: folder or bucket of a run of train.py, or of scripts/import_torch.py.
+      checkpoint: "latest", "best" (by top-1), or a step.
+      config: in place of that of the run.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint, or not that one.
+      ValueError: the run has recorded no config, the network is another, or the checkpoint is damaged.
+    """
+    config = config or command.config_of_run(workdir)
+    if config is None:
+        raise ValueError(
+            f"{workdir} holds no run: train.py and scripts/import_torch.py make one, with its config"
+        )
+    mesh = sharding.make_mesh()
+    module = models.create(**config.model)
+    shape = data.input_shape(config.input)
+    like = state.shapes(module, optax.identity(), shape, mesh)
+    with contextlib.closing(checkpoints.Checkpoints(workdir, read_only=True)) as saved:
+        saved.network = module, shape
+        restored = saved.restore(checkpoint, like)
+    header = metrics.newest_header(metrics.read_lines(workdir))
+    return Trained(config, module, restored, header, mesh)
+
+
+@dataclasses.dataclass
+class Trained:
+    """A network with its weights, and all that its answers depend on."""
+
+    config: ConfigDict
+    module: nn.Module  # see `models.create`
+    state: state.TrainState  # without that of an optimizer
+    header: dict  # of the run, see `metrics.newest_header`
+    mesh: Mesh
+
+    @property
+    def variables(self) -> dict:
+        """Parameters and BatchNorm statistics, for `module.apply` and `models.features`."""
+        return {"params": self.state.params, "batch_stats": self.state.batch_stats}
+
+    @property
+    def step(self) -> int:
+        """The step of the checkpoint."""
+        return int(self.state.step)
+
+    @property
+    def class_names(self) -> list[str]:
+        """The name of each logit; its number, where the run has not recorded the names."""
+        return self.header.get("classes") or [str(i) for i in range(self.config.model.num_classes)]
+
+    def preprocess(self, images: Iterable) -> jax.Array:
+        """Returns images as the network sees them, float32 [N, image_size, image_size, 3 or 1].
+
+        Args:
+          images: see `predict`.
+        """
+        batches = data.make_eval(data.Images(images), self._input(), batch_size=64)
+        pixels = np.concatenate([batch["image"][batch["mask"] > 0] for batch in batches])
+        return data.make_preprocess(self.config.input, train=False)(pixels)[0]
+
+    def predict(self, images: Iterable, crops: int = 1) -> np.ndarray:
+        """Returns the probability of each class, float32 [N, num_classes].
+
+        Args:
+          images: paths, encoded files (bytes), Pillow's images, or uint8 arrays [height, width] or
+            [height, width, 3 or 1], of any size.
+          crops: 1, the centre; or 10, the mean of whose probabilities counts.
+
+        Raises:
+          ValueError, OSError: an image cannot be read.
+        """
+        found = list(self.answers(data.Images(images), crops))
+        return np.array(found, np.float32).reshape(-1, self.config.model.num_classes)
+
+    def answers(
+        self, source, crops: int = 1, max_broken_images: int = 0
+    ) -> Iterator[np.ndarray | None]:
+        """Yields the probabilities [num_classes] of each image in turn, in bounded memory.
+
+        Args:
+          source: of images, see data/sources.py.
+          crops: see `predict`.
+          max_broken_images: this number of images that cannot be read are told, and None comes for them.
+        """
+        if not len(source):
+            return
+        number = sharding.eval_batch_size(min(self.config.batch_size, len(source)), self.mesh.size)
+        batches = data.make_eval(source, self._input(max_broken_images), number, crops)
+        preprocess = data.make_preprocess(self.config.input, train=False, crops=crops)
+        step = steps.make_answer_step(self.module, preprocess, self.mesh)
+        left = len(source)
+        for batch in batches:
+            answers = np.asarray(step(self.state, sharding.to_global(batch, self.mesh)))
+            for answer, is_read in zip(answers[:left], batch["mask"], strict=False):
+                yield answer if is_read else None
+            left -= len(answers)
+
+    def _input(self, max_broken_images: int = 0) -> ConfigDict:
+        """Returns the section `input` for images that are read once."""
+        config = self.config.input.copy_and_resolve_references()
+        config.update(in_memory=False, max_broken_images=max_broken_images)
+        return config
+
+    def top(self, probabilities: np.ndarray, number: int = 5) -> list[tuple[str, float]]:
+        """Returns the likeliest classes, (name, probability) each, of one image."""
+        order = np.argsort(-probabilities, kind="stable")[:number]
+        return [(self.class_names[i], float(probabilities[i])) for i in order]

@@ -1,0 +1,133 @@
+"""Answers: the same from the command, from Python and from an evaluation, whatever an image comes as."""
+
+import csv
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import QUICK, command, few_digits
+from PIL import Image
+
+import data
+import inference
+import train
+from training import metrics
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """A folder of two classes, bright and dark, in splits."""
+    root, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for split, number in (("train", 12), ("test", 5)):
+        for name, light in (("bright", 200), ("dark", 20)):
+            (root / split / name).mkdir(parents=True)
+            for i in range(number):
+                pixels = rng.integers(0, 40, (10 + i, 14, 3)) + light
+                Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def workdir(photographs, tmp_path_factory):
+    """A run that knows bright from dark."""
+    config, workdir = few_digits(), tmp_path_factory.mktemp("run")
+    config.batch_size, config.total_steps, config.eval_steps = 8, 12, 12
+    config.model.num_classes = 2
+    config.input.update(
+        source=f"folder:{photographs}", mean=(0.5,) * 3, std=(0.2,) * 3, in_memory=False
+    )
+    train.train(config, workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def run(workdir):
+    return inference.load(workdir)
+
+
+def predict(workdir, *arguments):
+    return subprocess.run(
+        **command("scripts/predict.py", f"--workdir={workdir}", *arguments, env=QUICK)
+    )
+
+
+def test_the_answers_are_those_that_the_evaluation_counts(run, workdir, photographs):
+    files = data.find_images([photographs / "test"])
+    labels = ["dark" in file for file in files]
+    probabilities = run.predict(files)
+    assert probabilities.shape == (10, 2)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    evaluated = metrics.read_lines(workdir)[-1]
+    assert np.mean(probabilities.argmax(1) == labels) == evaluated["eval/top1"] > 0.5
+    losses = -np.log(probabilities[np.arange(10), np.array(labels, int)])
+    assert losses.mean() == pytest.approx(evaluated["eval/loss"], rel=1e-4)
+
+
+def test_an_image_is_the_same_as_a_file_bytes_a_picture_or_an_array(run, photographs):
+    file = photographs / "test" / "bright" / "3.png"
+    with Image.open(file) as picture:
+        forms = [file, str(file), file.read_bytes(), picture.copy(), np.asarray(picture)]
+    answers = run.predict(forms)
+    assert (answers == answers[0]).all()
+    assert run.preprocess(forms[:1]).shape == (1, 8, 8, 3)
+    grey = run.predict([np.full((9, 9), 220, np.uint8)])
+    assert run.top(grey[0], 1)[0][0] == "bright"
+    assert len(run.predict([])) == 0
+    with pytest.raises(ValueError, match="float64 .*give uint8"):
+        run.predict([np.zeros((9, 9, 3))])
+
+
+def test_the_command_tells_what_it_cannot_read_and_passes_over_it(
+    workdir, run, photographs, tmp_path
+):
+    folder = tmp_path / "holidays"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "a.png").write_bytes((photographs / "test" / "bright" / "0.png").read_bytes())
+    (folder / "b.jpg").write_bytes(b"no image")
+    (folder / "deeper" / "c.png").write_bytes(
+        (photographs / "test" / "dark" / "0.png").read_bytes()
+    )
+    (folder / "notes.txt").write_text("none")
+    done = predict(workdir, "--json", "--top=1", folder)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["file"] for one in found] == [str(folder / "a.png"), str(folder / "deeper/c.png")]
+    assert [one["top"][0]["class"] for one in found] == ["bright", "dark"]
+    expected = run.predict([folder / "a.png"]).max()
+    assert found[0]["top"][0]["probability"] == pytest.approx(expected, rel=1e-4)
+    assert "b.jpg" in done.stderr and "1 .txt" in done.stderr
+
+    done = predict(workdir, "--csv", folder / "a.png")
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert [row["rank"] for row in rows] == ["1", "2"]
+    assert rows[0]["class"] == "bright" and float(rows[0]["probability"]) > 0.5
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "give files or folders"),
+        (["nowhere.jpg"], "there is no image and no folder nowhere.jpg"),
+        (["--checkpoint=7", "README.md"], "no checkpoint of step 7"),
+    ],
+)
+def test_a_mistake_of_the_command_is_told_in_one_line(arguments, message, workdir):
+    done = predict(workdir, *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_without_a_run_is_told(tmp_path):
+    with pytest.raises(ValueError, match="holds no run"):
+        inference.load(tmp_path)
+
+
+def test_links_in_a_folder_do_not_lead_in_circles(photographs, tmp_path):
+    (tmp_path / "a.png").write_bytes((photographs / "test" / "dark" / "0.png").read_bytes())
+    (tmp_path / "again").symlink_to(tmp_path)
+    assert data.find_images([tmp_path]) == [str(tmp_path / "a.png")]
+    with pytest.raises(FileNotFoundError, match="no images in"):
+        (tmp_path / "empty").mkdir()
+        data.find_images([tmp_path / "empty"])
