@@ -1,0 +1,69 @@
+"""A written program answers as the network does, anywhere, for any number of images."""
+
+import dataclasses
+import json
+import re
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import QUICK, command, few_digits
+from jax import export as jax_export
+from ml_collections import ConfigDict
+from test_models import TINY, tiny, variables_of
+
+import inference
+import train
+from inference import export
+from training import sharding
+from training.state import TrainState
+
+
+def trained(name):
+    """Returns a network of a family with random weights, as a run would have it."""
+    module, images = tiny(name)
+    variables = variables_of(module, images)
+    config = ConfigDict({"input": few_digits().input, "model": {"num_classes": 5}})
+    side = images.shape[1]
+    config.input.update(image_size=side, resize=side, mean=(0.5,) * 3, std=(0.2,) * 3)
+    state = TrainState(
+        jnp.zeros((), int), variables["params"], variables.get("batch_stats", {}), {}
+    )
+    return inference.Trained(config, module, state, {}, sharding.make_mesh(jax.devices()[:1]))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n == "resnet" else pytest.mark.slow) for n in TINY]
+)
+def test_a_program_answers_as_the_network_and_names_no_operation_of_ours(name):
+    run = trained(name)
+    for preprocesses in (True, False):
+        program = export.stablehlo(run, preprocesses)
+        assert export.largest_difference(run, program, preprocesses) < 1e-5
+    exported = jax_export.deserialize(bytearray(program))
+    assert exported.platforms == export.PLATFORMS
+    calls = set(re.findall(r"custom_call @(\w+)", exported.mlir_module()))
+    assert calls <= {"shape_assertion"}  # jax.export's own, of N
+    assert exported.call(np.zeros((7, *exported.in_avals[0].shape[1:]), np.float32)).shape == (7, 5)
+    other = dataclasses.replace(
+        run, state=run.state.replace(params=jax.tree.map(lambda w: w * 0.9, run.state.params))
+    )
+    assert export.largest_difference(other, program, preprocesses) > 1e-3
+
+
+def test_the_command_writes_a_program_and_the_names_of_its_logits(tmp_path):
+    config = few_digits()
+    train.train(config, tmp_path)
+    done = subprocess.run(**command("scripts/export.py", f"--workdir={tmp_path}", env=QUICK))
+    assert done.returncode == 0, done.stderr
+    assert "uint8 [N, 8, 8, 1] to logits [N, 10]" in done.stdout
+    program = jax_export.deserialize(
+        bytearray((tmp_path / "export" / "network.stablehlo").read_bytes())
+    )
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
+    expected = inference.load(tmp_path).predict(list(images))
+    np.testing.assert_allclose(jax.nn.softmax(program.call(images)), expected, atol=1e-5)
+    names = json.loads((tmp_path / "export" / "classes.json").read_text())
+    assert names == [str(i) for i in range(10)]
