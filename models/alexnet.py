@@ -125,7 +125,7 @@ class Model(nn.Module):
 
         layers.check_not_empty(x)
         x = both_towers(x, "fc6")
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         drop = nn.Dropout(self.dropout, deterministic=not train)
         for name, following in (("fc6", "fc7"), ("fc7", "fc8")):
             x = drop(x) if single_tower else x

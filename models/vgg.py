@@ -75,7 +75,7 @@ class Model(nn.Module):
             x = layers.adaptive_average_pool(x, self.pooled_size)
 
         layers.check_not_empty(x)
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for name in ("fc6", "fc7"):
             fc = nn.Dense(self.hidden, kernel_init=dense_init, dtype=self.dtype, name=name)
             x = layers.relu(fc(x))

@@ -73,7 +73,7 @@ class Model(nn.Module):
         x = layers.max_pool(x, (3, 3), strides=(2, 2))
 
         layers.check_not_empty(x)
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for name in ("fc6", "fc7"):
             fc = nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype, name=name)
             x = layers.relu(fc(x))
