@@ -15,7 +15,6 @@ if __name__ == "__main__":
     start.early()
 
 import contextlib
-import math
 import signal
 import sys
 import time
@@ -26,12 +25,13 @@ from absl import flags
 import analysis
 import configs
 import data
+import inference
 import models
-from data.messages import tell
 from training import (
     checkpoints,
     command,
     evaluation,
+    initial,
     metrics,
     optimizer,
     ranges,
@@ -72,9 +72,9 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         saved = checkpoints.Checkpoints(workdir, config.keep_checkpoints)
         stack.callback(saved.close)
         previous = metrics.read_lines(workdir)
-        before = metrics.newest_header(previous) if saved.steps() else {}
-        if saved.steps() and not before:
-            tell(f"{workdir} does not say what config its run had; this one is taken on trust")
+        before = runs.before(previous, workdir) if saved.steps() else {}
+        origin = inference.find(config.init) if config.init and not saved.steps() else None
+        initial.fill(config, before, origin)  # fields that they decide
         changes = runs.resumes(config, before, previous, allow_changes)
 
         # Data, network, optimizer: each part gets its own section of the config.
@@ -83,12 +83,11 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         train_source = data.open_source(config.input, train=True)
         eval_source = data.open_source(config.input, train=False)
         changes += runs.check_same_images(before, train_source)
-        runs.check_classes(train_source, eval_source, config.model.num_classes)
+        runs.check_classes(train_source, eval_source, config.model)
         steps_per_epoch = len(train_source) / config.batch_size
-        total_steps = steps.interval(config.total_steps, config.total_epochs, steps_per_epoch)
-        eval_steps = steps.interval(config.eval_steps, config.eval_epochs, steps_per_epoch)
-        checkpoint_steps = steps.interval(
-            config.checkpoint_steps, config.checkpoint_epochs, steps_per_epoch
+        total_steps, eval_steps, checkpoint_steps = (
+            steps.interval(config[f"{what}_steps"], config[f"{what}_epochs"], steps_per_epoch)
+            for what in ("total", "eval", "checkpoint")
         )
 
         model, train_state, train_step, eval_step, schedule = build(
@@ -98,6 +97,9 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         key = steps.make_key(config.seed, mesh)
         saved.network = model, data.input_shape(config.input)
         train_state = saved.restore_latest(train_state) or train_state
+        started = before.get("started")
+        if origin:
+            train_state, started = initial.take(train_state, origin, config, model, train_source)
         step = int(train_state.step)
         batches = data.make_train(train_source, config.input, config.batch_size, config.seed, step)
         eval_batch_size = sharding.eval_batch_size(config.batch_size, mesh.shape["data"])
@@ -105,7 +107,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         if config.eval_train:
             eval_sets["eval_train"] = data.make_eval(train_source, config.input, eval_batch_size)
 
-        made = runs.header(config, count, total_steps, train_source, changes)
+        made = runs.header(config, count, total_steps, train_source, changes, started)
         writer = stack.enter_context(metrics.Writer(workdir, previous, made, step))
         progress = metrics.Progress(step, total_steps, config.batch_size)
         stack.callback(progress.close)
@@ -156,9 +158,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
                     for name, batches in eval_sets.items()
                 }
                 for name, found in results.items():
-                    if not math.isfinite(found["loss"]):
-                        what = f"the loss of the {metrics.EVALUATES[name]} is {found['loss']}"
-                        raise runs.not_finite(what, step, schedule, saved)
+                    runs.check_evaluation(name, found, step, schedule, saved)
                     writer.write(step, {f"{name}/{key}": value for key, value in found.items()})
                     progress.evaluation(step, name, found)
                 result = results["eval"]
@@ -178,7 +178,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         progress.say(
             f"done: evaluation top-1 {result['top1']:.2%} at step {step} "
             f"({time.monotonic() - began:.0f} s). Results are in {workdir}. "
-            "Next: eval.py with the same flags, or your own images as in configs/imagenette.py"
+            "Next: eval.py with the same flags, or your own images: configs/finetune.py"
         )
     return result
 

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 import data
@@ -134,7 +135,7 @@ def test_other_sources_take_the_classes_that_are_given(source):
 
 def test_a_wrong_number_of_classes_lists_their_names(pets):
     with pytest.raises(ValueError, match=r"2 classes \(cat, dog\), the network 7"):
-        runs.check_classes(opened(pets), opened(pets, train=False), 7)
+        runs.check_classes(opened(pets), opened(pets, train=False), ConfigDict({"num_classes": 7}))
     assert some([str(i) for i in range(1000)]).endswith("8, 9 and 990 more")
 
 

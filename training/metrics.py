@@ -21,7 +21,7 @@ FLUSH = 10.0  # seconds after which TensorBoard sees an event
 
 EVALUATES = {"eval": "evaluation", "eval_train": "training images"}
 # Fields that the configs of older runs lack, and what these runs did.
-BEFORE_THERE_WAS = {"input.exif_orientation": False}
+BEFORE_THERE_WAS = {"init": "", "input.exif_orientation": False}
 
 # Fields of the sections input and model on which no evaluation depends.
 ONLY_FOR_TRAINING = {
