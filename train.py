@@ -15,6 +15,7 @@ if __name__ == "__main__":
     start.early()
 
 import contextlib
+import functools
 import signal
 import sys
 import time
@@ -135,8 +136,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
             stopping = stop.received(step)
             evaluates = due(step, eval_steps) or step == total_steps
             saves = evaluates or due(step, checkpoint_steps) or stopping
-            logs = saves or due(step, config.log_steps)
-            if not logs:
+            if not (saves or due(step, config.log_steps)):
                 continue
 
             values = jax.device_get(pending)  # the only wait for the device
@@ -190,15 +190,14 @@ def due(step: int, every: int) -> bool:
 def build(config, mesh, total_steps: int, steps_per_epoch: float):
     """Returns (network, state before the first step, steps of training and of evaluation, schedule).
 
-    Args:
-      config: what a file of configs/ returns.
-      mesh: of the devices.
-      total_steps: where the schedule ends.
-      steps_per_epoch: for its durations in epochs.
+    The schedule ends at `total_steps`; `steps_per_epoch` is for its durations in epochs.
     """
-    model = models.create(**config.model)
-    tx, schedule = optimizer.make(config.optimizer, config.batch_size, total_steps, steps_per_epoch)
-    train_state = state.create(model, tx, data.input_shape(config.input), config.seed, mesh)
+    model, shape = models.create(**config.model), data.input_shape(config.input)
+    layers = functools.partial(state.layers, model, shape)
+    tx, schedule = optimizer.make(
+        config.optimizer, config.batch_size, total_steps, steps_per_epoch, layers
+    )
+    train_state = state.create(model, tx, shape, config.seed, mesh)
     state_sharding = sharding.of_state(mesh, train_state)
     train_step = steps.make_train_step(
         model,
@@ -208,6 +207,7 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
         label_smoothing=config.label_smoothing,
         aux_weight=config.aux_weight,
         total_steps=total_steps,
+        freeze_batch_stats=config.optimizer.freeze_batch_stats,
         state_sharding=state_sharding,
     )
     eval_step = steps.make_eval_step(

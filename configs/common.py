@@ -74,6 +74,10 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 1e-4  # L2 regularisation; of "adamw" decoupled
     config.optimizer.decay = "kernels"  # "kernels"; "all": BatchNorm, biases, too; "not_depthwise"
     config.optimizer.clip_norm = 0.0  # 0: no clipping
+    config.optimizer.freeze = ()  # parts that do not learn, such as ("conv1", "bn1", "stage1")
+    config.optimizer.freeze_batch_stats = False  # normalise by the running statistics
+    config.optimizer.layer_decay = 1.0  # of the learning rate, from a layer to the one before it
+    config.optimizer.head_factor = 1.0  # by which the classifier's learning rate is higher
 
     config.model = ConfigDict()
     return config

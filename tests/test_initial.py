@@ -207,3 +207,16 @@ def test_weights_of_pytorch_bring_their_network_and_its_images(tmp_path):
     assert (found.config.input.image_size, found.config.input.mean) == (32, common.IMAGENET_MEAN)
     answers = found.module.apply(found.variables, np.zeros((2, 32, 32, 3), np.float32))
     assert answers.shape == (2, 10)
+
+
+def test_frozen_layers_and_statistics_stay_and_the_run_resumes(digits, trained, tmp_path):
+    digits.init, digits.seed = str(trained), 1
+    digits.optimizer.update(freeze=("layer1",), freeze_batch_stats=True, layer_decay=0.5)
+    digits.optimizer.head_factor = 2.0
+    digits.total_steps = digits.eval_steps = 2
+    train.train(digits, tmp_path / "new")
+    digits.total_steps = 3
+    train.train(digits, tmp_path / "new")
+    before, after = weights(trained), weights(tmp_path / "new")
+    frozen = {n for n in before if n.startswith(("batch_stats", "params/layer1_"))}
+    assert equal(before, after) == frozen

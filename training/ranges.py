@@ -76,6 +76,8 @@ RANGES = {
     "optimizer.epsilon": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.clip_norm": NOT_NEGATIVE,
+    "optimizer.layer_decay": PART_NOT_0,
+    "optimizer.head_factor": POSITIVE,
     "model.num_classes": COUNT_OR_0,  # 0: that of the data
     "model.pooled_size": COUNT_OR_0,
     "model.conv1_padding": COUNT_OR_0,
