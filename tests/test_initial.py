@@ -7,11 +7,12 @@ import pytest
 import safetensors.numpy
 import test_torch_weights
 from flax.traverse_util import flatten_dict
+from PIL import Image
 
 import inference
 import models
 import train
-from configs import common
+from configs import common, finetune
 from training import initial, metrics, sharding, state
 
 SHAPE = (8, 8, 1)
@@ -220,3 +221,24 @@ def test_frozen_layers_and_statistics_stay_and_the_run_resumes(digits, trained, 
     before, after = weights(trained), weights(tmp_path / "new")
     frozen = {n for n in before if n.startswith(("batch_stats", "params/layer1_"))}
     assert equal(before, after) == frozen
+
+
+def test_photographs_without_splits_and_a_run_are_enough_and_the_result_stands_alone(
+    trained, tmp_path, capfd
+):
+    config = finetune.get_config()
+    for name, level in (("dark", 60), ("light", 200)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.new("L", (12, 14), level + i).save(tmp_path / "photos" / name / f"{i}.png")
+    config.init, config.input.source = str(trained), f"folder:{tmp_path / 'photos'}"
+    config.batch_size, config.total_epochs, config.input.threads = 16, 4.0, 1
+    result = train.train(config.copy_and_resolve_references(), tmp_path / "new")
+    assert result["images"] == 8
+    assert "a fixed fifth of each class" in capfd.readouterr().err
+
+    found = inference.load(tmp_path / "new")
+    assert found.class_names == ["dark", "light"]
+    assert found.config.input.image_size == 8 and found.config.model.name == "zoph_le"
+    assert train.train(found.config, tmp_path / "new") == result  # resumes alone
+    assert train.train(config, tmp_path / "new") == result  # and by the same command
