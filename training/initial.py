@@ -67,18 +67,15 @@ def take(fresh: state.TrainState, origin, config, model, train_source):
     shape = config.input.image_size, config.input.image_size, len(config.input.mean)
     new = set() if same else state.classifier(model, shape)
     wanted, there = _arrays(fresh), _arrays(origin.state)
-    wrong = [
-        name
-        for name in sorted((wanted.keys() | there.keys()) - new)
-        if _shape(wanted.get(name)) != _shape(there.get(name))
-    ]
+    names = sorted((wanted.keys() | there.keys()) - new)
+    wrong = [name for name in names if _shape(wanted.get(name)) != _shape(there.get(name))]
     if wrong:
         was, now = ({"model": c.model.to_dict()} for c in (origin.config, config))
         fields = [
             text for name, text in metrics.differences(was, now).items() if "classes" not in name
         ]
         raise ValueError(
-            f"init {config.init!r} is another network: {len(wrong)} of {len(wanted)} arrays do not fit, as "
+            f"init {config.init!r} is another network: {len(wrong)} of {len(names)} arrays do not fit, as "
             f"{wrong[0]}, {_shape(there.get(wrong[0]))} in it, {_shape(wanted.get(wrong[0]))} by the config "
             f"({'; '.join(fields) or 'the fields of the network are the same'})"
         )
