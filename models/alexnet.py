@@ -27,7 +27,6 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from models import layers
-from models.layers import pooling
 
 CHANNELS = {
     "grouped": (96, 256, 384, 384, 256),
@@ -99,7 +98,7 @@ class Model(nn.Module):
                 halves = jnp.split(x, towers if self.response_norm == "tower" else 1, axis=-1)
                 halves = [layers.local_response_norm(half, alpha=1e-4, k=2.0) for half in halves]
                 x = jnp.concatenate(halves, axis=-1)
-            return pooling.max_pool(x, (3, 3), strides=(2, 2))
+            return layers.max_pool(x, (3, 3), strides=(2, 2))
 
         def both_towers(x, layer):
             """Returns the channels of both devices for `layer`: sends its own, receives the other's."""
@@ -120,7 +119,7 @@ class Model(nn.Module):
         x = conv("conv3", both_towers(normalise_and_pool(x), "conv3"), c3, 3, zero)
         x = conv("conv4", x, c4, 3, one, groups=towers)
         x = conv("conv5", x, c5, 3, one, groups=towers)
-        x = pooling.max_pool(x, (3, 3), strides=(2, 2))
+        x = layers.max_pool(x, (3, 3), strides=(2, 2))
         if self.pooled_size:
             x = layers.adaptive_average_pool(x, self.pooled_size)
 

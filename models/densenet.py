@@ -22,8 +22,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models import layers
-from models.layers import pooling, stages
-from models.layers.fusion import materialize
+from models.layers import stages
 
 BLOCKS = {
     121: (6, 12, 24, 16),
@@ -54,7 +53,7 @@ class DenseLayer(nn.Module):
             y = layers.relu(self.norm(name="bn2")(y))
         last = "conv2" if self.bottleneck else "conv1"
         y = self.drop()(self.conv(self.growth_rate, 3, name=last)(y))
-        return materialize(jnp.concatenate([x, y], axis=-1))
+        return layers.materialize(jnp.concatenate([x, y], axis=-1))
 
 
 class DenseBlock(nn.Module):
@@ -83,7 +82,7 @@ class Transition(nn.Module):
     def __call__(self, x):
         x = layers.relu(self.norm(name="bn")(x))
         x = self.drop()(self.conv(self.features, 1, name="conv")(x))
-        return pooling.avg_pool(x, (2, 2), strides=(2, 2))
+        return layers.avg_pool(x, (2, 2), strides=(2, 2))
 
 
 class Model(nn.Module):
@@ -113,7 +112,7 @@ class Model(nn.Module):
         if self.layout == "imagenet":
             x = conv(2 * self.growth_rate, 7, 2, name="conv1")(x)
             x = layers.relu(norm(name="bn1")(x))
-            x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = layers.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             x = conv(2 * self.growth_rate if self.bottleneck else 16, 3, name="conv1")(x)
         layers.see(self, "stem", x)

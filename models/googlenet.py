@@ -19,7 +19,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models import layers
-from models.layers import pooling
 
 # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
 INCEPTION = {
@@ -74,7 +73,7 @@ class Inception(nn.Module):
         branch_3x3 = self.conv(three, 3, name="3x3")(branch_3x3)
         branch_5x5 = self.conv(reduce_5x5, 1, name="5x5_reduce")(x)
         branch_5x5 = self.conv(five, self.kernel_5x5, name="5x5")(branch_5x5)
-        pooled = pooling.max_pool(x, (3, 3), padding=((1, 1), (1, 1)))
+        pooled = layers.max_pool(x, (3, 3), padding=((1, 1), (1, 1)))
         pooled = self.conv(projection, 1, name="pool_proj")(pooled)
         return jnp.concatenate([branch_1x1, branch_3x3, branch_5x5, pooled], axis=-1)
 
@@ -96,7 +95,7 @@ class AuxiliaryHead(nn.Module):
             x = layers.adaptive_average_pool(x, 4)
         else:
             window = tuple(min(5, side) for side in x.shape[1:3])  # on maps of small images
-            x = pooling.avg_pool(x, window, strides=(3, 3))
+            x = layers.avg_pool(x, window, strides=(3, 3))
         x = self.conv(128, 1, name="conv")(x)
         x = layers.relu(nn.Dense(1024, dtype=self.dtype, name="fc1")(x.reshape(len(x), -1)))
         x = nn.Dropout(0.7, deterministic=not train)(x)

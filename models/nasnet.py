@@ -21,7 +21,6 @@ import jax.numpy as jnp
 
 from models import layers
 from models.genotypes import cells
-from models.layers import pooling
 
 
 class Operation(nn.Module):
@@ -72,10 +71,10 @@ class Operation(nn.Module):
         strides = (self.stride, self.stride)
         if operation.startswith("max"):
             kernel = int(operation.removeprefix("max") or 3)
-            x = pooling.max_pool(x, (kernel, kernel), strides=strides, padding="SAME")
+            x = layers.max_pool(x, (kernel, kernel), strides=strides, padding="SAME")
         else:
             padded = self.padded_average and self.stride > 1
-            x = pooling.avg_pool(x, (3, 3), strides, padding="SAME", count_include_pad=padded)
+            x = layers.avg_pool(x, (3, 3), strides, padding="SAME", count_include_pad=padded)
         if x.shape[-1] != self.filters:
             x = self.norm(name="bn")(self.conv(self.filters, 1, name="conv")(x))
         return x
@@ -169,7 +168,7 @@ class AuxiliaryHead(nn.Module):
     @nn.compact
     def __call__(self, x):
         window = tuple(min(5, side) for side in x.shape[1:3])  # on maps of small images
-        x = pooling.avg_pool(layers.relu(x), window, strides=(3, 3))
+        x = layers.avg_pool(layers.relu(x), window, strides=(3, 3))
         x = self.conv(128, 1, name="conv1")(x)
         x = layers.relu(self.norm(name="bn1")(x))
         x = self.conv(768, x.shape[1:3], padding="VALID", name="conv2")(x)

@@ -22,7 +22,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models import layers
-from models.layers import pooling, stages
+from models.layers import stages
 from models.resnet import shortcut_a
 
 STAGES = {
@@ -138,7 +138,7 @@ class Model(nn.Module):
             width = 64
             x = conv(width, 7, 2, name="conv1")(x)
             x = layers.relu(norm(name="bn1")(x))
-            x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = layers.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             width = 16
             x = conv(width, 3, name="conv1")(x)

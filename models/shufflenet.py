@@ -22,7 +22,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models import layers
-from models.layers import pooling, stages
+from models.layers import stages
 
 CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # of the second stage (table 1)
 UNITS = (4, 8, 4)
@@ -55,7 +55,7 @@ class Unit(nn.Module):
         y = self.norm(name="bn3")(y)
         if self.stride == 1:
             return layers.relu(x + y)
-        x = pooling.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = layers.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         return layers.relu(jnp.concatenate([x, y], axis=-1))
 
 
@@ -90,7 +90,7 @@ class Model(nn.Module):
         x = conv(stem, 3, 2 if self.stem == "imagenet" else 1, name="conv1")(x)
         x = layers.relu(norm(name="bn1")(x))
         if self.stem == "imagenet":
-            x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = layers.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         layers.see(self, "stem", x)
         for stage, units in enumerate(UNITS):
             features = multiple_of(CHANNELS[g] * 2**stage * self.scale, rounded)

@@ -19,7 +19,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models import layers
-from models.layers import pooling, stages
+from models.layers import stages
 
 CHANNELS = {  # of the three stages and of conv5
     0.5: (48, 96, 192, 1024),
@@ -86,7 +86,7 @@ class Model(nn.Module):
         x = conv(24, 3, 2 if self.stem == "imagenet" else 1, name="conv1")(x)
         x = layers.relu(norm(name="bn1")(x))
         if self.stem == "imagenet":
-            x = pooling.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = layers.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         layers.see(self, "stem", x)
         for stage, (features, units) in enumerate(zip(widths, UNITS, strict=True), 2):
             unit = partial(Unit, features, conv=conv, norm=norm)

@@ -18,7 +18,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models import layers
-from models.layers import pooling
 
 STAGES = {
     11: (1, 1, 2, 2, 2),
@@ -71,7 +70,7 @@ class Model(nn.Module):
                 )(x)
                 x = layers.relu(norm(name=f"bn{stage}_{i}")(x) if self.batch_norm else x)
             layers.see(self, f"stage{stage}", x)
-            x = pooling.max_pool(x, (2, 2), strides=(2, 2))
+            x = layers.max_pool(x, (2, 2), strides=(2, 2))
         if self.pooled_size:
             x = layers.adaptive_average_pool(x, self.pooled_size)
 

@@ -17,8 +17,6 @@ import jax
 import jax.numpy as jnp
 
 from models import layers
-from models.layers import pooling
-from models.layers.convolution import convolve
 
 
 class Model(nn.Module):
@@ -72,7 +70,7 @@ class Model(nn.Module):
         x = pool_and_normalise(x)
         for i, features in enumerate((512, 1024, 512) if self.wide else (384, 384, 256), 3):
             x = conv(f"conv{i}", x, features, 3)
-        x = pooling.max_pool(x, (3, 3), strides=(2, 2))
+        x = layers.max_pool(x, (3, 3), strides=(2, 2))
 
         layers.check_not_empty(x)
         x = x.reshape(len(x), -1)
@@ -89,4 +87,4 @@ class Model(nn.Module):
         """Convolves with filters whose root mean square is at most `filter_rms`."""
         rms = jnp.sqrt(jnp.mean(jnp.square(kernel), axis=(0, 1, 2)))
         scale = jax.lax.stop_gradient(jnp.minimum(1.0, self.filter_rms / rms))
-        return convolve(images, (kernel * scale).astype(kernel.dtype), *args, **kwargs)
+        return layers.convolve(images, (kernel * scale).astype(kernel.dtype), *args, **kwargs)

@@ -129,19 +129,18 @@ class Proxy:
         preprocess = data.make_preprocess(self.config.input, train=True)
         images = preprocess(jax.random.fold_in(key, state.step), batch["image"])
 
-        def loss_fn(params):
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            logits, updates = self.model.apply(
-                variables, images, terms, train=True, mutable=["batch_stats"]
-            )
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-            return losses.mean(), updates["batch_stats"]
+        def apply(variables):
+            return self.model.apply(variables, images, terms, train=True, mutable=["batch_stats"])
 
-        (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        grads, _ = optax.clip_by_global_norm(clip_norm).update(grads, optax.EmptyState())
-        updates, opt_state = self._tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), loss
+        def clipped(grads, opt_state, params):  # without a state of its own
+            grads, _ = optax.clip_by_global_norm(clip_norm).update(grads, optax.EmptyState())
+            return self._tx.update(grads, opt_state, params)
+
+        optimizer = optax.GradientTransformation(self._tx.init, clipped)
+        state, metrics = steps.update(
+            state, apply, optimizer, batch["label"], self.config.label_smoothing
+        )
+        return state, metrics["loss"]
 
     def _right(self, params, batch_stats, terms, batch, batch_statistics: bool):
         images = data.make_preprocess(self.config.input, train=False)(batch["image"])[0]

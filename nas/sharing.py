@@ -11,11 +11,13 @@ import time
 import jax
 import numpy as np
 from flax import serialization
+from flax.traverse_util import flatten_dict
 
+import data
 from data.messages import tell
 from nas import loop
 from nas.proxy import Proxy
-from training import files
+from training import files, old_names
 
 
 def read_found(file: pathlib.Path) -> dict | None:
@@ -40,6 +42,21 @@ def _is_round(line: dict) -> bool:
     return loop.is_number(line.get("reward")) and loop.is_number(line.get("seconds"))
 
 
+def _old_names(file: pathlib.Path, proxy: Proxy, weights) -> old_names.Names:
+    """Returns the names of the layers in a file of before they had those of today, else {}."""
+    try:
+        params = serialization.msgpack_restore(file.read_bytes())["weights"]["params"]
+    except Exception:  # there is none, or it is damaged, which is told where it is restored
+        return {}
+    saved = flatten_dict({"params": params}, sep="/")
+    if not old_names.are_old(saved):
+        return {}
+    variables = {"params": weights.params, "batch_stats": weights.batch_stats}
+    terms = jax.numpy.zeros((2, 2 * proxy.model.nodes, 3), "int32")
+    shape = data.input_shape(proxy.config.input)
+    return old_names.find(proxy.model, shape, variables, saved, terms)
+
+
 class Sharing:
     """A search with shared weights; its state is on disk after each round."""
 
@@ -56,11 +73,14 @@ class Sharing:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._space, self._method, self._proxy = folder, space, method, proxy
         self._weights, self._seed = proxy.create(seed), seed
-        state = {"weights": self._weights, "method": method.state, "rounds": 0}
+        names = _old_names(folder / "state.msgpack", proxy, self._weights)
+        weights = old_names.rename(self._weights, names)
+        state = {"weights": weights, "method": method.state, "rounds": 0}
         state = loop.restore(folder / "state.msgpack", state)
         self._done, self.rounds = 0, []
         if state is not None:
-            self._weights, method.state = state["weights"], state["method"]
+            self._weights = old_names.rename_back(state["weights"], names)
+            method.state = state["method"]
             self._done = int(state["rounds"])  # also of rounds whose lines are damaged
             self.rounds = files.read_jsonl(folder / "rounds.jsonl", _is_round)[: self._done]
         files.write_jsonl(folder / "rounds.jsonl", self.rounds)

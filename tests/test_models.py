@@ -1,14 +1,18 @@
 """The networks are those of the papers: their shapes, their fields, their answers, their gradients."""
 
 import functools
+import re
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
+import analysis
 import models
+from analysis import summary
 from configs import small
 from models import layers, preact_resnet, resnet, resnext
 from models.genotypes import cells
@@ -503,3 +507,22 @@ def test_alexnet_starts_as_the_paper_says():
     assert zeros == set(params) - ones
     for leaf in params.values():
         assert np.std(leaf["kernel"]) == pytest.approx(0.01, rel=0.2)
+
+
+# One name a layer
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_the_table_of_layers_and_the_feature_maps_have_the_same_names(name):
+    module, images = tiny(name)
+    variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), images)
+    paths = flatten_dict(variables["params"], sep="/")
+    assert not [path for path in paths if re.search("[A-Z]", path)]  # none is Flax's, as "Conv_0"
+    maps = jax.eval_shape(lambda v, x: models.features(module, v, x), variables, images)
+    counted = analysis.count(module, images.shape[1:])
+    outputs = {row.path: row.output for row in summary.rows(counted)}
+    shared = maps.keys() & outputs.keys()
+    assert {key: maps[key].shape[1:] for key in shared} == {key: outputs[key] for key in shared}
+    several = {"vgg": r"stem|stage\d", "nasnet": r"stem|cells\d", "zoph_le": r"layer\d"}
+    assert all(re.fullmatch(several.get(name, "stem"), key) for key in maps.keys() - shared)
+    assert name == "zoph_le" or shared

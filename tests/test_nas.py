@@ -325,7 +325,8 @@ def test_each_step_of_a_child_is_augmented_by_a_key_of_its_own(monkeypatch):
 
     monkeypatch.setattr(data, "make_preprocess", make_preprocess)
     child = object.__new__(proxy.Proxy)
-    child.config, child.model, child._tx = ConfigDict({"input": {}}), Keys(), optax.sgd(1.0)
+    child.config = ConfigDict({"input": {}, "label_smoothing": 0.0})
+    child.model, child._tx = Keys(), optax.sgd(1.0)
     batch = {"image": None, "label": jnp.zeros(2, int)}
 
     def key(seed, step):
@@ -494,7 +495,7 @@ def test_what_one_compiled_network_cannot_do_is_told():
         ({"nas.space.combiners": ("add", "concat")}, "nas.children=runs"),
         ({"nas.space.operations": ("id", "sep9")}, "operation 'sep9': choose one of"),
         ({"model.dropout": 0.5}, "need model.dropout=0.0, not 0.5"),
-        ({"label_smoothing": 0.1}, "has no label_smoothing"),
+        ({"nas.proxy.optimizer.weight_decay": 0.1}, "has no optimizer.weight_decay"),
     ):
         with pytest.raises(ValueError, match=message):
             children.check_compiled(changed(**fields))

@@ -19,7 +19,7 @@ def are_old(saved) -> bool:
     return "params/Dense_0/kernel" in saved  # the classifier, which every network had
 
 
-def find(model, input_shape: tuple[int, int, int], variables, saved) -> Names:
+def find(model, input_shape: tuple[int, int, int], variables, saved, *more) -> Names:
     """Returns the old path of each layer by its path.
 
     Args:
@@ -27,6 +27,7 @@ def find(model, input_shape: tuple[int, int, int], variables, saved) -> Names:
       input_shape: (height, width, channels) of one image.
       variables: "params" and "batch_stats" of the network, or their shapes.
       saved: names of the old checkpoint's arrays.
+      *more: what the network takes beside the image.
     """
     paths = [name.split("/")[1:-1] for name in saved]  # without collection and parameter
     known = {tuple(path[:end]) for path in paths for end in range(len(path) + 1)}
@@ -47,7 +48,7 @@ def find(model, input_shape: tuple[int, int, int], variables, saved) -> Names:
     one_by_one = model.clone(**switches)  # each block is called under its own path
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     with nn.intercept_methods(note):
-        jax.eval_shape(lambda v, x: one_by_one.apply(v, x, mutable=True), variables, image)
+        jax.eval_shape(lambda v, x: one_by_one.apply(v, x, *more, mutable=True), variables, image)
     return {path: old[path] for path in layers}
 
 

@@ -38,41 +38,25 @@ def make_train_step(
       state_sharding: of `training.sharding.of_state`; None: everything on every device.
     """
     model, state_sharding = split(model, mesh), state_sharding or replicated(mesh)
-
     mutable = ["aux_logits"] if freeze_batch_stats else ["aux_logits", "batch_stats"]
 
     def step(state: TrainState, batch, key):
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = preprocess(augment_key, batch["image"])
-        labels = batch["label"]
         progress = {"progress": state.step / total_steps}
 
-        def loss_fn(params):
-            logits, updates = model.apply(
-                {"params": params, "batch_stats": state.batch_stats, "schedule": progress},
+        def apply(variables):
+            return model.apply(
+                {**variables, "schedule": progress},
                 images,
                 train=True,
                 mutable=mutable,
                 rngs={"dropout": dropout_key},
             )
-            targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
-            loss = optax.softmax_cross_entropy(logits, targets).mean()
-            for aux_logits in jax.tree.leaves(updates.get("aux_logits", {})):
-                loss += aux_weight * optax.softmax_cross_entropy(aux_logits, targets).mean()
-            return loss, (logits, updates.get("batch_stats", state.batch_stats))
 
-        (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params
+        return update(
+            state, apply, optimizer, batch["label"], label_smoothing, aux_weight=aux_weight
         )
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        new_state = TrainState(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
-            opt_state=opt_state,
-        )
-        top1 = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
-        return new_state, {"loss": loss, "top1": top1}
 
     return jax.jit(
         step,
@@ -80,6 +64,45 @@ def make_train_step(
         out_shardings=(state_sharding, replicated(mesh)),
         donate_argnums=0,
     )
+
+
+def update(
+    state: TrainState,
+    apply,
+    optimizer,
+    labels,
+    label_smoothing: float = 0.0,
+    aux_weight: float = 0.0,
+):
+    """Returns (the state after one step of the optimizer, {"loss": ..., "top1": ...} before it).
+
+    Args:
+      state: with float32 parameters.
+      apply: `f(variables) -> (logits [N, num_classes], updated collections)` on the batch.
+      optimizer: an optax transform.
+      labels: int32 [N].
+      label_smoothing: see `make_train_step`.
+      aux_weight: see `make_train_step`.
+    """
+
+    def loss_fn(params):
+        logits, updates = apply({"params": params, "batch_stats": state.batch_stats})
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        for aux_logits in jax.tree.leaves(updates.get("aux_logits", {})):
+            loss += aux_weight * optax.softmax_cross_entropy(aux_logits, targets).mean()
+        return loss, (logits, updates.get("batch_stats", state.batch_stats))
+
+    (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    new_state = TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+    )
+    top1 = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+    return new_state, {"loss": loss, "top1": top1}
 
 
 def interval(in_steps: int, in_epochs: float, steps_per_epoch: float) -> int:
