@@ -24,7 +24,7 @@ import data
 import inference
 import models
 from data.messages import tell
-from training import command, evaluation, metrics, ranges, sharding, steps
+from training import command, evaluation, initial, metrics, ranges, sharding, steps
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
 CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "best (by top-1), latest, or a step.")
@@ -38,7 +38,8 @@ def main() -> None:
     header = metrics.newest_header(metrics.read_lines(workdir))
     if not header:
         tell(f"{workdir} does not say what config its run had: nothing is compared")
-    elif "classes" not in header:
+    initial.fill(config, header, None)
+    if header and "classes" not in header:
         tell("the run has not recorded its classes: labels are those of the sorted names")
     for difference in metrics.differences_that_count(header, config.to_dict()):
         tell(f"other than the run: {difference}")

@@ -15,7 +15,7 @@ if __name__ == "__main__":
     start.early()
 
 import contextlib
-import math
+import functools
 import signal
 import sys
 import time
@@ -26,12 +26,13 @@ from absl import flags
 import analysis
 import configs
 import data
+import inference
 import models
-from data.messages import tell
 from training import (
     checkpoints,
     command,
     evaluation,
+    initial,
     metrics,
     optimizer,
     ranges,
@@ -72,9 +73,9 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         saved = checkpoints.Checkpoints(workdir, config.keep_checkpoints)
         stack.callback(saved.close)
         previous = metrics.read_lines(workdir)
-        before = metrics.newest_header(previous) if saved.steps() else {}
-        if saved.steps() and not before:
-            tell(f"{workdir} does not say what config its run had; this one is taken on trust")
+        before = runs.before(previous, workdir) if saved.steps() else {}
+        origin = inference.find(config.init) if config.init and not saved.steps() else None
+        initial.fill(config, before, origin)  # fields that they decide
         changes = runs.resumes(config, before, previous, allow_changes)
 
         # Data, network, optimizer: each part gets its own section of the config.
@@ -83,12 +84,11 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         train_source = data.open_source(config.input, train=True)
         eval_source = data.open_source(config.input, train=False)
         changes += runs.check_same_images(before, train_source)
-        runs.check_classes(train_source, eval_source, config.model.num_classes)
+        runs.check_classes(train_source, eval_source, config.model)
         steps_per_epoch = len(train_source) / config.batch_size
-        total_steps = steps.interval(config.total_steps, config.total_epochs, steps_per_epoch)
-        eval_steps = steps.interval(config.eval_steps, config.eval_epochs, steps_per_epoch)
-        checkpoint_steps = steps.interval(
-            config.checkpoint_steps, config.checkpoint_epochs, steps_per_epoch
+        total_steps, eval_steps, checkpoint_steps = (
+            steps.interval(config[f"{what}_steps"], config[f"{what}_epochs"], steps_per_epoch)
+            for what in ("total", "eval", "checkpoint")
         )
 
         model, train_state, train_step, eval_step, schedule = build(
@@ -98,6 +98,9 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         key = steps.make_key(config.seed, mesh)
         saved.network = model, data.input_shape(config.input)
         train_state = saved.restore_latest(train_state) or train_state
+        started = before.get("started")
+        if origin:
+            train_state, started = initial.take(train_state, origin, config, model, train_source)
         step = int(train_state.step)
         batches = data.make_train(train_source, config.input, config.batch_size, config.seed, step)
         eval_batch_size = sharding.eval_batch_size(config.batch_size, mesh.shape["data"])
@@ -105,7 +108,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         if config.eval_train:
             eval_sets["eval_train"] = data.make_eval(train_source, config.input, eval_batch_size)
 
-        made = runs.header(config, count, total_steps, train_source, changes)
+        made = runs.header(config, count, total_steps, train_source, changes, started)
         writer = stack.enter_context(metrics.Writer(workdir, previous, made, step))
         progress = metrics.Progress(step, total_steps, config.batch_size)
         stack.callback(progress.close)
@@ -133,8 +136,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
             stopping = stop.received(step)
             evaluates = due(step, eval_steps) or step == total_steps
             saves = evaluates or due(step, checkpoint_steps) or stopping
-            logs = saves or due(step, config.log_steps)
-            if not logs:
+            if not (saves or due(step, config.log_steps)):
                 continue
 
             values = jax.device_get(pending)  # the only wait for the device
@@ -156,9 +158,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
                     for name, batches in eval_sets.items()
                 }
                 for name, found in results.items():
-                    if not math.isfinite(found["loss"]):
-                        what = f"the loss of the {metrics.EVALUATES[name]} is {found['loss']}"
-                        raise runs.not_finite(what, step, schedule, saved)
+                    runs.check_evaluation(name, found, step, schedule, saved)
                     writer.write(step, {f"{name}/{key}": value for key, value in found.items()})
                     progress.evaluation(step, name, found)
                 result = results["eval"]
@@ -178,7 +178,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         progress.say(
             f"done: evaluation top-1 {result['top1']:.2%} at step {step} "
             f"({time.monotonic() - began:.0f} s). Results are in {workdir}. "
-            "Next: eval.py with the same flags, or your own images as in configs/imagenette.py"
+            "Next: eval.py with the same flags, or your own images: configs/finetune.py"
         )
     return result
 
@@ -190,15 +190,14 @@ def due(step: int, every: int) -> bool:
 def build(config, mesh, total_steps: int, steps_per_epoch: float):
     """Returns (network, state before the first step, steps of training and of evaluation, schedule).
 
-    Args:
-      config: what a file of configs/ returns.
-      mesh: of the devices.
-      total_steps: where the schedule ends.
-      steps_per_epoch: for its durations in epochs.
+    The schedule ends at `total_steps`; `steps_per_epoch` is for its durations in epochs.
     """
-    model = models.create(**config.model)
-    tx, schedule = optimizer.make(config.optimizer, config.batch_size, total_steps, steps_per_epoch)
-    train_state = state.create(model, tx, data.input_shape(config.input), config.seed, mesh)
+    model, shape = models.create(**config.model), data.input_shape(config.input)
+    layers = functools.partial(state.layers, model, shape)
+    tx, schedule = optimizer.make(
+        config.optimizer, config.batch_size, total_steps, steps_per_epoch, layers
+    )
+    train_state = state.create(model, tx, shape, config.seed, mesh)
     state_sharding = sharding.of_state(mesh, train_state)
     train_step = steps.make_train_step(
         model,
@@ -208,6 +207,7 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
         label_smoothing=config.label_smoothing,
         aux_weight=config.aux_weight,
         total_steps=total_steps,
+        freeze_batch_stats=config.optimizer.freeze_batch_stats,
         state_sharding=state_sharding,
     )
     eval_step = steps.make_eval_step(

@@ -44,7 +44,8 @@ def describe(config) -> str:
     The meanings are the comments in configs/common.py, and in the class of the network.
     """
     meanings = common.comments(FOLDER / "common.py") | common.comments(FOLDER / "nas" / "common.py")
-    for name, field in common.fields_of(config.model.name).items():
+    network = common.fields_of(config.model.name) if config.model.name else {}
+    for name, field in network.items():
         meanings[f"model.{name}"] = field.meaning
     lines = []
     for name, value in _flat(config.to_dict()):

@@ -18,6 +18,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def get_config() -> ConfigDict:
     """Returns the shared defaults; `model` holds only what each network has."""
     config = ConfigDict()
+    config.init = ""  # weights to start from: DIR, DIR:best, DIR:STEP or LIBRARY/MODEL:FILE
     config.seed = 0  # of the initial weights, the order of the images, all draws
     config.batch_size = 256  # over all devices of all processes
     config.model_devices = 1  # that hold one copy of the network together; 2: AlexNet's towers
@@ -73,6 +74,10 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 1e-4  # L2 regularisation; of "adamw" decoupled
     config.optimizer.decay = "kernels"  # "kernels"; "all": BatchNorm, biases, too; "not_depthwise"
     config.optimizer.clip_norm = 0.0  # 0: no clipping
+    config.optimizer.freeze = ()  # parts that do not learn, such as ("conv1", "bn1", "stage1")
+    config.optimizer.freeze_batch_stats = False  # normalise by the running statistics
+    config.optimizer.layer_decay = 1.0  # of the learning rate, from a layer to the one before it
+    config.optimizer.head_factor = 1.0  # by which the classifier's learning rate is higher
 
     config.model = ConfigDict()
     return config

@@ -7,6 +7,7 @@ the encoded file (bytes), or a uint8 array [height, width, channels]. Nothing he
 import collections
 import dataclasses
 import difflib
+import hashlib
 import os
 import re
 from typing import NamedTuple
@@ -30,7 +31,8 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
 
     Args:
       config: the `input` section of a config: source, train_split, eval_split, data_dir, image_size. A
-        split may be a part of one: "train[:80%]" and "train[80%:]" share no image.
+        split may be a part of one: "train[:80%]" and "train[80%:]" share no image. A folder without
+        splits is its own training split, less the fifth that any other split is.
       train: which of the two splits.
       class_names: of the network, in its order, which the labels then have. By default those of the data;
         in a folder these are the training split's, where it has one.
@@ -57,7 +59,7 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
 
 
 class Folder:
-    """Images in PATH/SPLIT/CLASS/.
+    """Images in PATH/SPLIT/CLASS/, or in PATH/CLASS/, of which a fixed fifth is held out for evaluation.
 
     The classes are the training split's, sorted; this split's, where there is no training split. What is
     skipped is told once, by reason.
@@ -84,28 +86,32 @@ class Folder:
                 f"folder:{path}: no such folder; images belong in {_tree(path, split)}"
             )
         splits = _listing(root).folders
-        if split not in splits:
+        has_splits = split in splits or train_split in splits
+        is_whole = not has_splits and any(_listing(root / name).images for name in splits)
+        if split not in splits and not is_whole:
             names = ", ".join(splits) or "no folder"
             raise FileNotFoundError(
                 f"folder:{path} holds no split {split!r} (it holds {names}); images belong in "
                 f"{_tree(path, split)} (see input.train_split and input.eval_split)"
             )
-        there = _listing(root / split)
+        base = root if is_whole else root / split
+        there = _listing(base)
         skipped = there.skipped + collections.Counter({"outside a class": len(there.images)})
         images = {}
         for name in there.folders:
-            inside = _listing(root / split / name)
+            inside = _listing(base / name)
             images[name] = inside.images
             skipped.update(inside.skipped)
             skipped.update({"folders inside a class": len(inside.folders)})
         found = [name for name in images if images[name]]
         empty = [name for name in images if not images[name]]
-        what, left = f"folder:{path}, {split}", _told(skipped)
+        what = f"folder:{path}" if is_whole else f"folder:{path}, {split}"
+        left = _told(skipped)
         if not found:
             raise FileNotFoundError(
-                f"no images in {root / split}: they belong in {_tree(path, split)}{left}"
+                f"no images in {base}: they belong in {_tree(path, split)}{left}"
             )
-        if empty and split == train_split:
+        if empty and (is_whole or split == train_split):
             raise ValueError(
                 f"{what}: no image in {some(empty)}, and a network cannot learn a class without one: "
                 f"put images there, or take the folder away{left}"
@@ -119,22 +125,44 @@ class Folder:
             class_names = _listing(root / train_split).folders
         self.class_names = class_names or found
         labels = _labels(found, self.class_names, what)
-        self._files = sorted(
-            (os.path.join(folder, file), label)
-            for name, label in zip(found, labels, strict=True)
-            for folder in [os.fspath(root / split / name)]
-            for file in images[name]
+        if is_whole:
+            held = {name: _held_out(name, images[name]) for name in found}
+            tell_once(
+                f"{what} has no folder {train_split}: a fixed fifth of each class, by the names of the "
+                f"files, is held out, {sum(map(len, held.values())):,} images for evaluation"
+            )
+            for name in found:
+                is_held = set(held[name])
+                images[name] = [n for n in images[name] if (n in is_held) == (split != train_split)]
+        # In the order of the paths. A name, and a number for its folder, take a third of a path's memory.
+        order = sorted(range(len(found)), key=lambda i: f"{found[i]}/")
+        self._folders = [(os.fspath(base / found[i]), labels[i]) for i in order]
+        self._names = [name for i in order for name in images[found[i]]]
+        self._of = np.repeat(
+            np.arange(len(order), dtype=np.int32), [len(images[found[i]]) for i in order]
         )
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._names)
 
     def __getitem__(self, i: int):
-        path, label = self._files[i]
-        return read(path), label
+        return read(self.describe(i)), self._folders[self._of[i]][1]
 
     def describe(self, i: int) -> str:
-        return self._files[i][0]
+        return os.path.join(self._folders[self._of[i]][0], self._names[i])
+
+
+def _held_out(name: str, images: list[str]) -> list[str]:
+    """Returns the fifth of a class that is evaluated: at least one image, where there are two.
+
+    It is drawn by the names of the files, so that an added one changes the choice of one other at most.
+    """
+    number = max(1, round(len(images) / 5)) if len(images) > 1 else 0
+
+    def draw(image: str) -> bytes:
+        return hashlib.blake2b(f"{name}/{image}".encode(errors="surrogateescape")).digest()
+
+    return sorted(images, key=draw)[:number]
 
 
 def read(path: str) -> bytes:
@@ -175,7 +203,7 @@ def images_below(path: str) -> list[str]:
 
 
 def _tree(path: str, split: str) -> str:
-    return f"{path}/{split}/CLASS/*.jpg"
+    return f"{path}/{split}/CLASS/*.jpg, or without splits in {path}/CLASS/*.jpg"
 
 
 class _Listing(NamedTuple):

@@ -8,4 +8,5 @@ for name, probability in run.top(run.predict(["cat.jpg"])[0]):
 """
 
 from inference.trained import Trained as Trained
+from inference.trained import find as find
 from inference.trained import load as load

@@ -13,7 +13,9 @@ from ml_collections import ConfigDict
 
 import data
 import models
-from training import checkpoints, command, metrics, sharding, state, steps
+from models.torch import files as torch_files
+from models.torch import weights
+from training import checkpoints, command, files, metrics, sharding, state, steps
 
 
 def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) -> "Trained":
@@ -42,6 +44,40 @@ def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) 
         restored = saved.restore(checkpoint, like)
     header = metrics.newest_header(metrics.read_lines(workdir))
     return Trained(config, module, restored, header, mesh)
+
+
+def find(what: str) -> "Trained":
+    """Returns the network that `what` names.
+
+    Args:
+      what: a run, DIR (its latest checkpoint) or DIR:CHECKPOINT, see `load`; or PyTorch's weights,
+        LIBRARY/MODEL:FILE, see `models.load_torch`, whose config has the network and its images alone.
+
+    Raises:
+      FileNotFoundError, ValueError: there is no such thing, or it cannot be read.
+    """
+    workdir, _, checkpoint = what.rpartition(":")
+    for folder, which in ((what, "latest"), (workdir, checkpoint)):
+        if folder and files.absolute(folder).is_dir():
+            return load(folder, which)
+    name, _, file = what.partition(":")
+    try:
+        weights.describe(name)
+    except ValueError as error:
+        raise ValueError(
+            f"{what} is no folder of a run, and no network of PyTorch: {error}"
+        ) from error
+    if not file:
+        raise ValueError(f"give the file of the weights, too: {name}:FILE")
+    module, variables = models.load_torch(name, torch_files.read(file))
+    fields = {field: getattr(module, field) for field in models.fields_of(type(module))}
+    fields["name"] = type(module).__module__.rpartition(".")[2]
+    config = ConfigDict({"model": fields, "input": weights.preprocessing(name)})
+    mesh = sharding.make_mesh()
+    variables = jax.device_put(variables, sharding.replicated(mesh))
+    step = np.zeros((), np.int32)
+    start = state.TrainState(step, variables["params"], variables.get("batch_stats", {}), {})
+    return Trained(config, module, start, {"weights": name}, mesh)
 
 
 @dataclasses.dataclass

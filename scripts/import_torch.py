@@ -33,8 +33,8 @@ from etils import epath
 
 import configs
 import models
-from configs.common import IMAGENET_MEAN, IMAGENET_STD
 from models.torch import files as torch_files
+from models.torch import weights
 from training import checkpoints, command, files
 from training.state import TrainState
 
@@ -51,7 +51,8 @@ def main() -> None:
         raise ValueError(f"{folder} holds checkpoints already: choose another --workdir")
 
     network, variables = models.load_torch(MODEL.value, torch_files.read(WEIGHTS.value))
-    config, fields = closest_config(network, normalisation(MODEL.value))
+    expected = weights.preprocessing(MODEL.value)
+    config, fields = closest_config(network, {k: expected[k] for k in ("mean", "std")})
     variables = jax.tree.map(jnp.asarray, variables)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state={})
@@ -68,13 +69,6 @@ def main() -> None:
     )
     print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, in {folder}")
     print("python eval.py", shlex.quote(f"--workdir={workdir}"))
-
-
-def normalisation(name: str) -> dict[str, tuple[float, float, float]]:
-    """Returns the mean and std, of pixels from 0 to 1, that the published weights of a network expect."""
-    if name.startswith(("torchvision/googlenet", "timm/mobilenetv1", "timm/nasnet")):
-        return {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-    return {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
 
 def closest_config(network, normalised) -> tuple[str, dict]:

@@ -1,9 +1,11 @@
 """Every config of configs/ describes an experiment that can be built."""
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ import data
 import models
 from configs import common
 from data import pipeline
-from training import command, metrics, optimizer, ranges
+from training import command, initial, metrics, optimizer, ranges, state
 
 
 def arguments(file):
@@ -44,7 +46,11 @@ CIFAR_ALONE = {"zoph_le"}  # the paper has no network for ImageNet
 def load(name):
     """Returns the config of a file, or of FILE:NETWORK as on the command line."""
     file, *network = name.split(":")
-    return importlib.import_module(f"configs.{file}").get_config(*network)
+    config = importlib.import_module(f"configs.{file}").get_config(*network)
+    if not config.model.name:  # that of what a run starts from
+        initial.fill(config, {}, SimpleNamespace(config=load("small")))
+        config.model.num_classes = 10
+    return config
 
 
 @pytest.fixture(params=NAMES)
@@ -138,6 +144,13 @@ def test_help_has_each_field_as_a_flag_with_its_value_and_meaning(capsys):
     assert meanings["--config.optimizer.learning_rate=0.1"] == "per 256 images"
     silent = [flag for flag, meaning in meanings.items() if not meaning and ".model." not in flag]
     assert not silent, f"say behind these fields in configs/common.py what they mean: {silent}"
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # in ml_collections
+def test_help_shows_the_fields_of_a_config_without_a_network(capsys):
+    with pytest.raises(SystemExit):
+        command.parse(["train.py", "--help", "--config=configs/finetune.py"], configs)
+    assert "--config.model.num_classes=0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -267,7 +280,8 @@ def test_one_step_of_the_experiment_can_be_built(name):
     model = models.create(**(config.model.to_dict() | SHORTER.get(name, {})))
     size, channels = config.input.image_size, len(config.input.mean)
     preprocess = data.make_preprocess(config.input, train=True)
-    tx, schedule = optimizer.make(config.optimizer, config.batch_size, 1000, 100.0)
+    layers = functools.partial(state.layers, model, (size, size, channels))
+    tx, schedule = optimizer.make(config.optimizer, config.batch_size, 1000, 100.0, layers)
     assert config.input.crop in pipeline.CROPS
     assert config.input.resize >= size
 

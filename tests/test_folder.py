@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 import data
@@ -99,6 +100,56 @@ def test_a_folder_with_nothing_to_train_on_opens_for_evaluation(tmp_path):
     assert opened(tmp_path, train=False).class_names == ["eel", "fox"]
 
 
+@pytest.fixture
+def whole(tmp_path):
+    """Returns a folder without splits, with 10 images of cats, 5 of dogs, and one eel."""
+    for name, number in (("cat", 10), ("dog", 5), ("eel", 1)):
+        write(tmp_path, *(f"{name}/{i}.png" for i in range(number)))
+    return tmp_path
+
+
+def paths_of(source):
+    return {source.describe(i) for i in range(len(source))}
+
+
+def test_of_a_folder_without_splits_a_fifth_of_each_class_is_held_out_and_told(whole, capfd):
+    train, held = opened(whole), opened(whole, train=False)
+    assert train.class_names == held.class_names == ["cat", "dog", "eel"]
+    assert labels_of(train) == [0] * 8 + [1] * 4 + [2]
+    assert labels_of(held) == [0, 0, 1]
+    assert len(paths_of(train) | paths_of(held)) == 16
+    assert opened(whole, False, ["eel", "cat", "x", "dog"]).class_names == [
+        "eel",
+        "cat",
+        "x",
+        "dog",
+    ]
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith("no folder train: a fixed fifth of each class, by the names of the files, is "
+                         "held out, 3 images for evaluation")  # fmt: skip
+
+
+def test_an_added_image_changes_the_place_of_one_other_at_most(whole):
+    for i in range(10, 40):
+        before = paths_of(opened(whole, train=False))
+        write(whole, f"cat/{i}.png")
+        after = paths_of(opened(whole, train=False))
+        moved = {path for path in before ^ after if not path.endswith(f"/cat/{i}.png")}
+        assert len(moved) <= 1
+    assert len(after) == 8 + 1
+
+
+def test_a_part_of_a_folder_without_splits_is_one_of_its_training_images(whole):
+    parts = [opened(whole, train_split=split) for split in ("train[:50%]", "train[50%:]")]
+    assert paths_of(parts[0]) | paths_of(parts[1]) == paths_of(opened(whole))
+    assert not paths_of(parts[0]) & paths_of(parts[1])
+
+
+def test_a_folder_with_splits_of_other_names_is_none_without_splits(pets):
+    with pytest.raises(FileNotFoundError, match="holds no split 'training' .it holds train, val"):
+        opened(pets, train_split="training", eval_split="validation")
+
+
 def test_parts_of_one_split_have_its_classes(pets):
     parts = {"train_split": "train[:50%]", "eval_split": "train[50%:]"}
     one, other = (opened(pets, split, **parts) for split in (True, False))
@@ -134,7 +185,7 @@ def test_other_sources_take_the_classes_that_are_given(source):
 
 def test_a_wrong_number_of_classes_lists_their_names(pets):
     with pytest.raises(ValueError, match=r"2 classes \(cat, dog\), the network 7"):
-        runs.check_classes(opened(pets), opened(pets, train=False), 7)
+        runs.check_classes(opened(pets), opened(pets, train=False), ConfigDict({"num_classes": 7}))
     assert some([str(i) for i in range(1000)]).endswith("8, 9 and 990 more")
 
 

@@ -6,12 +6,14 @@ Example:
 
 import pathlib
 
+import jax
 import numpy as np
 import optax
 import pytest
 
+import models
 from configs import common
-from training import optimizer
+from training import optimizer, state
 
 STEPS = 6
 PARAMS = {
@@ -231,6 +233,72 @@ def test_warm_up_longer_than_the_run_reaches_the_peak_at_its_end(schedule):
     found = rates(schedule=schedule, total_steps=4, warmup_epochs=10.0, decay_at=(0.5,))
     np.testing.assert_allclose(found[:4], [0, 0.1, 0.2, 0.3], rtol=1e-5)
     assert np.isfinite(found).all()
+
+
+# Layers of their own
+
+DEPTHS = {"conv1": 1, "bn1": 1, "conv10": 2, "fc": 3}
+HEAD = {"fc/kernel"}
+
+
+def updates_of(**changes):
+    """Returns how far each layer moves where all gradients are 1 and the learning rate is 0.1."""
+    config = optimizer_config(momentum=0.9, learning_rate=0.1, **changes)
+    tx, _ = optimizer.make(config, 256, STEPS, 1.0, lambda: (DEPTHS, HEAD))
+    params = {name: {"kernel": np.ones((2, 2), np.float32)} for name in DEPTHS}
+    start = tx.init(params)
+    updates, _ = tx.update(params, start, params)
+    return {name: -float(leaf["kernel"][0, 0]) for name, leaf in updates.items()}, start
+
+
+def test_the_learning_rate_falls_from_the_classifier_to_the_first_layer():
+    found, _ = updates_of(layer_decay=0.5, head_factor=10.0)
+    assert found == pytest.approx({"conv1": 0.025, "bn1": 0.025, "conv10": 0.05, "fc": 1.0})
+
+
+def test_a_frozen_part_does_not_learn_has_no_momentum_and_does_not_count_for_the_clipping():
+    found, start = updates_of(freeze=("conv1", "bn"), weight_decay=0.1)
+    assert found == pytest.approx({"conv1": 0.0, "bn1": 0.0, "conv10": 0.11, "fc": 0.11})
+    assert sum(leaf.size for leaf in jax.tree.leaves(start) if leaf.ndim) == 2 * 4
+    found, _ = updates_of(freeze=("conv1", "bn1", "conv10"), clip_norm=1.0)
+    assert found["fc"] == pytest.approx(0.05)  # a norm of 2, not of 4
+
+
+def test_parts_that_are_not_there_are_told_with_those_that_are():
+    with pytest.raises(ValueError, match="freeze 'stage1': .* conv1, bn1, conv10, fc"):
+        updates_of(freeze=("fc", "stage1"))
+
+
+def test_the_state_has_the_structure_of_before_where_no_layer_differs():
+    config = optimizer_config(weight_decay=0.1)
+    params = unflatten(flatten(PARAMS))
+    states = [
+        optimizer.make(config, 256, STEPS, 1.0, layers)[0].init(params)
+        for layers in (None, lambda: {})
+    ]
+    plain = optax.chain(
+        optax.add_decayed_weights(0.1, optimizer.kernels), optax.sgd(lambda _: 0.1, 0.9)
+    )
+    for start in states:
+        assert jax.tree.structure(start) == jax.tree.structure(plain.init(params))
+
+
+@pytest.mark.parametrize(
+    "name, fields, expected",
+    [
+        (
+            "resnet",
+            {"depth": 8, "layout": "cifar"},
+            "conv1 1, bn1 1, stage1 2, stage2 3, stage3 4, fc 5",
+        ),
+        ("zoph_le", {"genotype": "[[3,3,8,1,[0]]]"}, "layer1_conv 1, layer1_bn 1, fc 2"),
+    ],
+)
+def test_layers_are_as_deep_as_they_are_called(name, fields, expected):
+    module = models.create(name, num_classes=7, **fields)
+    depths, classifier = state.layers(module, (8, 8, 3))
+    assert ", ".join(f"{name} {depth}" for name, depth in depths.items()) == expected
+    assert classifier == {"fc/kernel", "fc/bias"}
 
 
 # Mistakes

@@ -186,7 +186,12 @@ def config_of_run(folder: str) -> ConfigDict | None:
         header = header or metrics.newest_header(metrics.read_lines(folder))
     except (OSError, ImportError, ValueError):  # what is wrong in it, the command itself will tell
         return None
-    recorded = header.get("config") if isinstance(header, dict) else None
+    return config_of(header) if isinstance(header, dict) else None
+
+
+def config_of(header: dict) -> ConfigDict | None:
+    """Returns the config of a run by its header, with the fields that there were not then; None: it has none."""
+    recorded = header.get("config")
     if not isinstance(recorded, dict):
         return None
     sections = [recorded.get(name) for name in ("input", "model", "optimizer")]

@@ -21,7 +21,14 @@ FLUSH = 10.0  # seconds after which TensorBoard sees an event
 
 EVALUATES = {"eval": "evaluation", "eval_train": "training images"}
 # Fields that the configs of older runs lack, and what these runs did.
-BEFORE_THERE_WAS = {"input.exif_orientation": False}
+BEFORE_THERE_WAS = {
+    "init": "",
+    "input.exif_orientation": False,
+    "optimizer.freeze": (),
+    "optimizer.freeze_batch_stats": False,
+    "optimizer.layer_decay": 1.0,
+    "optimizer.head_factor": 1.0,
+}
 
 # Fields of the sections input and model on which no evaluation depends.
 ONLY_FOR_TRAINING = {
@@ -72,7 +79,7 @@ def differences(before: dict, now: dict) -> dict[str, str]:
       {"model.depth": "model.depth was 20 and is 56"} for what differs.
     """
     before, now = (
-        BEFORE_THERE_WAS | flatten_dict(json.loads(json.dumps(config)), sep=".")
+        json.loads(json.dumps(BEFORE_THERE_WAS | flatten_dict(dict(config), sep=".")))
         for config in (before, now)
     )
     return {

@@ -1,5 +1,8 @@
 """Optimizers and learning-rate schedules of the papers, through optax."""
 
+import functools
+import re
+
 import jax
 import optax
 
@@ -23,7 +26,7 @@ def not_depthwise(params):
 DECAYED = {"all": None, "kernels": kernels, "not_depthwise": not_depthwise}
 
 
-def make(config, batch_size: int, total_steps: int, steps_per_epoch: float):
+def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, layers=None):
     """Returns (optax transform, schedule); the schedule maps a step to the learning rate.
 
     Weight decay is L2 regularisation, added to the gradient before momentum, as in the papers and
@@ -35,6 +38,7 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float):
         (arXiv:1706.02677, section 2.1).
       total_steps: where the schedule ends.
       steps_per_epoch: for the durations that are stated in epochs.
+      layers: returns what `state.layers` says of the network; asked only where layers differ.
 
     Raises:
       ValueError: an unknown name; the message lists the right ones.
@@ -74,7 +78,55 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float):
                 mask=mask,
             )
         )
-    return optax.chain(*parts), schedule
+    tx = optax.chain(*parts)
+    if config.freeze or config.layer_decay != 1 or config.head_factor != 1:
+        tx = of_layers(tx, config, *layers())
+    return tx, schedule
+
+
+def of_layers(tx, config, depths: dict[str, int], classifier: set[str]):
+    """Returns `tx` with frozen layers, and learning rates of their own for the others.
+
+    Frozen ones have no state, no weight decay, and no part in the norm that `clip_norm` bounds.
+
+    Args:
+      tx: the optimizer of the whole network.
+      config: the `optimizer` section of a config.
+      depths: see `state.layers`, as is `classifier`.
+
+    Raises:
+      ValueError: `config.freeze` names a part that is not there; the message lists those that are.
+    """
+    last = max(depths.values())
+    rates = {name: config.layer_decay ** (last - depth) for name, depth in depths.items()}
+    rates["the classifier"] = config.head_factor
+    frozen = {name for part in config.freeze for name in matching(part, list(depths))}
+
+    def of_rate(path, _) -> str:
+        is_of_classifier = "/".join(key.key for key in path) in classifier
+        return "the classifier" if is_of_classifier else path[0].key
+
+    def of_learning(path, _) -> str:
+        return "frozen" if path[0].key in frozen else "learns"
+
+    def labels(of_path):
+        return functools.partial(jax.tree_util.tree_map_with_path, of_path)
+
+    scales = {name: optax.scale(rate) for name, rate in rates.items()}
+    tx = optax.chain(tx, optax.partition(scales, labels(of_rate)))
+    return optax.partition({"learns": tx, "frozen": optax.set_to_zero()}, labels(of_learning))
+
+
+def matching(part: str, names: list[str]) -> list[str]:
+    """Returns the names that begin with `part`, but "conv10" not for "conv1".
+
+    Raises:
+      ValueError: there is none; the message lists the names.
+    """
+    found = [name for name in names if re.match(rf"{re.escape(part)}(?!(?<=\d)\d)", name)]
+    if not found:
+        raise ValueError(f"optimizer.freeze {part!r}: the network has the parts {', '.join(names)}")
+    return found
 
 
 def make_schedule(config, batch_size: int, total_steps: int, steps_per_epoch: float):

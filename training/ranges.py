@@ -51,8 +51,8 @@ RANGES = {
     "keep_checkpoints": COUNT,
     "label_smoothing": PART_NOT_1,
     "aux_weight": NOT_NEGATIVE,
-    "input.image_size": COUNT,
-    "input.resize": COUNT,
+    "input.image_size": COUNT_OR_0,  # 0: that of what the run starts from
+    "input.resize": COUNT_OR_0,
     "input.min_area": PART_NOT_0,
     "input.scales": COUNT,
     "input.padding": COUNT_OR_0,
@@ -76,6 +76,9 @@ RANGES = {
     "optimizer.epsilon": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.clip_norm": NOT_NEGATIVE,
+    "optimizer.layer_decay": PART_NOT_0,
+    "optimizer.head_factor": POSITIVE,
+    "model.num_classes": COUNT_OR_0,  # 0: that of the data
     "model.pooled_size": COUNT_OR_0,
     "model.conv1_padding": COUNT_OR_0,
     "model.filter_rms": NOT_NEGATIVE,

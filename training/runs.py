@@ -12,7 +12,7 @@ import jax
 from etils import epath
 
 from data.messages import some, tell
-from training import command, files, metrics
+from training import command, files, initial, metrics
 
 # Fields that a resumed run may change. Another length changes the learning rates that are to come.
 MAY_DIFFER = {
@@ -58,6 +58,14 @@ def hold(workdir, stack) -> None:
         tell(f"--workdir={workdir} cannot be locked ({error}): start no other run in it")
 
 
+def before(lines: list[dict], workdir) -> dict:
+    """Returns the header of the run that goes on; {} where its metrics.jsonl has lost it, which is told."""
+    header = metrics.newest_header(lines)
+    if not header:
+        tell(f"{workdir} does not say what config its run had; this one is taken on trust")
+    return header
+
+
 def resumes(config, before: dict, lines: list[dict], allow_changes: bool) -> list[str]:
     """Compares a config with that of the run that goes on.
 
@@ -81,7 +89,9 @@ def resumes(config, before: dict, lines: list[dict], allow_changes: bool) -> lis
     )
 
 
-def check_classes(train_source, eval_source, num_classes: int) -> None:
+def check_classes(train_source, eval_source, model) -> None:
+    """Compares the classes of the data with model.num_classes, a section of a config; 0 becomes their number."""
+    num_classes = model.num_classes = model.num_classes or len(train_source.class_names)
     for source in (train_source, eval_source):
         if len(source.class_names) != num_classes:
             raise ValueError(
@@ -134,6 +144,13 @@ def check_finite(values: list[dict], step: int, schedule, saved) -> None:
             raise not_finite(f"the loss is {value['loss']}", number, schedule, saved)
 
 
+def check_evaluation(name: str, found: dict, step: int, schedule, saved) -> None:
+    """Raises FloatingPointError where the loss of an evaluation is not finite."""
+    if not math.isfinite(found["loss"]):
+        what = f"the loss of the {metrics.EVALUATES[name]} is {found['loss']}"
+        raise not_finite(what, step, schedule, saved)
+
+
 def not_finite(what: str, step: int, schedule, saved) -> FloatingPointError:
     saved.wait()
     good = saved.latest_step()
@@ -154,12 +171,15 @@ def last_evaluation(lines: list[dict], step: int) -> dict[str, float]:
     return found
 
 
-def header(config, count, total_steps: int, train_source, changes: list[str]) -> dict:
-    """Returns what made this run: the first line of metrics.jsonl."""
+def header(
+    config, count, total_steps: int, train_source, changes: list[str], started: dict | None
+) -> dict:
+    """Returns what made this run: the first line of metrics.jsonl; `started` is what `initial.take` says."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
     return {
         "config": config.to_dict(),
         "changes": changes,
+        "started": started,
         "classes": train_source.class_names,
         "images": len(train_source),
         "command": " ".join(sys.argv),
@@ -187,7 +207,9 @@ def banner(made: dict, train_source, eval_source, workdir, step: int) -> str:
         f"{len(eval_source):,} to evaluate, {len(train_source.class_names)} classes\n"
         f"devices: {made['devices']['count']} x {made['devices']['kind']}, "
         f"{made['processes']} process(es)\n"
-        f"results: {workdir}" + (f", resumed at step {step}{changes}" if step else "")
+        + (f"{initial.told(made['started'])}\n" if made["started"] else "")
+        + f"results: {workdir}"
+        + (f", resumed at step {step}{changes}" if step else "")
     )
 
 

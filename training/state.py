@@ -5,6 +5,7 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
 from training import sharding
 
@@ -58,6 +59,48 @@ def _make_init(model, optimizer, input_shape):
         )
 
     return init
+
+
+def classifier(model, input_shape: tuple[int, int, int]) -> set[str]:
+    """Returns the parameters whose shape depends on the number of classes, such as "params/fc/kernel".
+
+    They are those of the classifier and of auxiliary ones.
+
+    Args:
+      model: a module of `models`.
+      input_shape: (height, width, channels) of one image.
+    """
+    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    found, of_more = (
+        flatten_dict(jax.eval_shape(m.init, jax.random.key(0), image)["params"], sep="/")
+        for m in (model, model.clone(num_classes=model.num_classes + 1))
+    )
+    return {f"params/{name}" for name, leaf in found.items() if leaf.shape != of_more[name].shape}
+
+
+def layers(model, input_shape: tuple[int, int, int]) -> tuple[dict[str, int], set[str]]:
+    """Returns (depth of each layer by its name, names of the classifier's parameters, such as "fc/kernel").
+
+    Layers are the uppermost ones, in the order of their calls: "conv1", "bn1", "stage1". One without a
+    kernel, such as a BatchNorm, is as deep as the one before it.
+
+    Args:
+      model: a module of `models`.
+      input_shape: (height, width, channels) of one image.
+    """
+    depths, depth = {}, 0
+
+    def init(key):
+        params = model.init(key, jnp.zeros((1, *input_shape)))["params"]
+        depths.update(dict.fromkeys(params))  # in that order, which a pytree does not keep
+        return params
+
+    params = jax.eval_shape(init, jax.random.key(0))
+    for name in depths:
+        depth += any(path[-1] == "kernel" for path in flatten_dict(params[name]))
+        depths[name] = depth
+    names = classifier(model, input_shape)
+    return depths, {name.removeprefix("params/") for name in names}
 
 
 def quick_compilation() -> dict | None:

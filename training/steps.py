@@ -17,6 +17,7 @@ def make_train_step(
     label_smoothing: float,
     aux_weight: float,
     total_steps: int,
+    freeze_batch_stats: bool = False,
     state_sharding=None,
 ):
     """Returns the compiled `step(state, batch, key) -> (state, metrics)`; it donates the state.
@@ -33,9 +34,11 @@ def make_train_step(
       label_smoothing: weight of the uniform distribution in the targets (arXiv:1512.00567, 7).
       aux_weight: of the loss of each auxiliary head (arXiv:1409.4842, section 5).
       total_steps: at which progress is 1.
+      freeze_batch_stats: BatchNorm normalises by its running statistics, which stay as they are.
       state_sharding: of `training.sharding.of_state`; None: everything on every device.
     """
     model, state_sharding = split(model, mesh), state_sharding or replicated(mesh)
+    mutable = ["aux_logits"] if freeze_batch_stats else ["aux_logits", "batch_stats"]
 
     def step(state: TrainState, batch, key):
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
@@ -47,7 +50,7 @@ def make_train_step(
                 {**variables, "schedule": progress},
                 images,
                 train=True,
-                mutable=["batch_stats", "aux_logits"],
+                mutable=mutable,
                 rngs={"dropout": dropout_key},
             )
 
@@ -88,7 +91,7 @@ def update(
         loss = optax.softmax_cross_entropy(logits, targets).mean()
         for aux_logits in jax.tree.leaves(updates.get("aux_logits", {})):
             loss += aux_weight * optax.softmax_cross_entropy(aux_logits, targets).mean()
-        return loss, (logits, updates.get("batch_stats", {}))
+        return loss, (logits, updates.get("batch_stats", state.batch_stats))
 
     (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

@@ -20,7 +20,7 @@ class BatchNorm(nn.Module):
     as long on the CPU and keeps more of them.
     """
 
-    use_running_average: bool
+    use_running_average: bool  # so, too, where "batch_stats" is not mutable
     momentum: float = 0.9  # the part of the running statistics that stays
     epsilon: float = 1e-5
     dtype: str = "float32"  # of the result; statistics are float32
@@ -33,7 +33,8 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, channels)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels)
-        if self.use_running_average:
+        learns = self.is_initializing() or self.is_mutable_collection("batch_stats")
+        if self.use_running_average or not learns:
             factor = scale * lax.rsqrt(running_var.value + self.epsilon)
             return ((x - running_mean.value) * factor + bias).astype(self.dtype)
 

@@ -17,6 +17,8 @@ from models.torch import (
 )
 from models.torch.files import short
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 KNOWN = (
     "torchvision/alexnet, vgg11 to vgg19 and vgg11_bn to vgg19_bn, googlenet, resnet18 to resnet152, "
     "wide_resnet50_2, wide_resnet101_2, resnext50_32x4d and others, densenet121 to densenet201, "
@@ -59,6 +61,23 @@ def describe(name: str):
             except KeyError:  # no such depth or width
                 break
     raise ValueError(f"unknown network {name!r}; known: {KNOWN}")
+
+
+def preprocessing(name: str) -> dict:
+    """Returns what the published weights of a network expect: fields of the section `input` of a config.
+
+    mean and std are those of pixels from 0 to 1; those of others than LIBRARY/MODEL's own may differ.
+
+    Args:
+      name: LIBRARY/MODEL.
+    """
+    library, _, model = name.partition("/")
+    size, resize = (331, 378) if model.startswith("nasnetalarge") else (224, 256)
+    if library == "akamaster":
+        size, resize = 32, 32
+    centred = model.startswith(("googlenet", "mobilenetv1", "nasnet"))
+    mean, std = ((0.5, 0.5, 0.5),) * 2 if centred else (IMAGENET_MEAN, IMAGENET_STD)
+    return {"image_size": size, "resize": resize, "mean": mean, "std": std}
 
 
 def convert(layers, tensors: dict[str, np.ndarray], variables) -> dict:
