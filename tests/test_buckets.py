@@ -65,7 +65,7 @@ def server(scheme):
 def figures(text):
     """Returns the lines of metrics.jsonl that say how training went, without its speed."""
     keys = ("step", "train/loss", "eval/loss", "eval/top1")
-    lines = [metrics._object(line) for line in text.encode().splitlines()]
+    lines = [files._object(line) for line in text.encode().splitlines()]
     found = [{key: line[key] for key in keys if key in line} for line in lines]
     return [line for line in found if len(line) > 1]
 
