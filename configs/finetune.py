@@ -21,9 +21,7 @@ def get_config():
     config.log_steps = 10
     config.eval_epochs = 2.0
     config.checkpoint_epochs = 2.0
-    config.label_smoothing = (
-        0.1  # what is told apart by a few examples should not be believed fully
-    )
+    config.label_smoothing = 0.1  # what a few examples tell apart is not to be believed fully
 
     config.input.exif_orientation = True  # cameras note how they were held
     config.input.image_size = 0  # 0 and (): those of what the run starts from
