@@ -206,6 +206,7 @@ def run_small(script, *arguments):
     return subprocess.run(**command(script, *config, *arguments, env=fast))
 
 
+@pytest.mark.slow
 def test_a_genotype_of_a_file_is_trained_and_recorded(tmp_path):
     found, workdir = tmp_path / "found.json", tmp_path / "run"
     found.write_text(json.dumps({"genotype": TINY, "top1": 0.9}, indent=1))

@@ -86,4 +86,6 @@ def test_a_step_of_each_family_is_that_in_double_precision(name, monkeypatch):
             assert np.linalg.norm(a - b) <= tolerance * (np.linalg.norm(b) + 1e-2 * largest)
 
 
-KINKS = 0.02  # of gradients: by rounding a few of many ReLUs and maxima fall on the other side
+# Of gradients: by rounding a few of many ReLUs and maxima fall on the other side. JAX's own operations
+# are as far from double precision: 2.6 % for MobileNet, 4.7 % for ShuffleNet V2, the most.
+KINKS = 0.06
