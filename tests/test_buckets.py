@@ -9,7 +9,7 @@ import time
 import pytest
 from conftest import PROJECT, QUICK, command
 
-from training import files, metrics
+from training import files
 
 pytestmark = pytest.mark.slow
 
