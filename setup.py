@@ -30,6 +30,7 @@ setup(
     install_requires=[
         "absl-py>=2.1",
         "etils[epath]>=1.12",
+        "flatbuffers>=24.3",  # jax.export writes by it, without requiring it
         "flax>=0.12",
         "grain>=0.2.15",
         "importlib_resources>=6.0",  # tensorflow-datasets imports it without requiring it
