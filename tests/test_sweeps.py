@@ -118,6 +118,7 @@ def test_the_shipped_sweeps_set_fields_that_exist(shipped, number):
         assert expand.override(shipped.get_config(), first)
 
 
+@pytest.mark.slow
 def test_plain_and_residual_runs_of_the_depth_sweep_have_the_same_parameters():
     runs = expand.runs(depth.sweep(), depth.get_config())
     chosen = [run for run in runs if run.config.seed == 0]
@@ -131,6 +132,7 @@ def test_plain_and_residual_runs_of_the_depth_sweep_have_the_same_parameters():
     assert hours == [pytest.approx(337 * 128 / 100 / 3600)] * 2
 
 
+@pytest.mark.slow
 def test_a_dry_run_lists_runs_and_starts_nothing(tmp_path):
     arguments = ("--images_per_second=1000", "--price=3")
     done = subprocess.run(
