@@ -39,14 +39,16 @@ def trained(name):
 )
 def test_a_program_answers_as_the_network_and_names_no_operation_of_ours(name):
     run = trained(name)
-    for preprocesses in (True, False):
-        program = export.stablehlo(run, preprocesses)
-        assert export.largest_difference(run, program, preprocesses) < 1e-5
+    preprocesses = name == "resnet"  # the normalisation is that of all
+    program = export.stablehlo(run, preprocesses)
+    assert export.largest_difference(run, program, preprocesses) < 1e-5
     exported = jax_export.deserialize(bytearray(program))
     assert exported.platforms == export.PLATFORMS
     calls = set(re.findall(r"custom_call @(\w+)", exported.mlir_module()))
     assert calls <= {"shape_assertion"}  # jax.export's own, of N
-    assert exported.call(np.zeros((7, *exported.in_avals[0].shape[1:]), np.float32)).shape == (7, 5)
+    assert exported.call(
+        np.zeros((7, *exported.in_avals[0].shape[1:]), exported.in_avals[0].dtype)
+    ).shape == (7, 5)
     other = dataclasses.replace(
         run, state=run.state.replace(params=jax.tree.map(lambda w: w * 0.9, run.state.params))
     )
