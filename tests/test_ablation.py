@@ -109,6 +109,7 @@ def swept(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_the_script_reports_what_is_there_and_what_is_missing(swept):
     for workdir in (swept, swept.parent):
         done = subprocess.run(**command("scripts/ablation.py", f"--workdir={workdir}"))

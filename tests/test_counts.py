@@ -142,6 +142,7 @@ def test_the_stride_in_the_3x3_costs_multiply_adds_but_no_parameters(depth):
         ("NASNet-A 6 @ 768, CIFAR, with auxiliary head", {"cells": 1}, 2_366_976),
     ],
 )
+@pytest.mark.slow
 def test_auxiliary_heads_cost_multiply_adds_in_training_alone(name, fields, multiply_adds):
     network = NETWORKS[name]
     module = models.create(network["model"], **network["fields"] | fields)

@@ -100,6 +100,7 @@ def test_twins_have_one_config_but_for_the_shortcut(name):
 
 
 @pytest.mark.parametrize(("layout", "layers"), [("cifar", 14), ("imagenet", 18)])
+@pytest.mark.slow
 def test_twins_begin_with_the_same_weights(layout, layers):
     x = jnp.zeros((1, 32, 32, 3))
     plain, residual = (
@@ -130,6 +131,7 @@ def without_branch(variables, number: int):
     return variables | {"params": unflatten_dict(params, sep="/")}
 
 
+@pytest.mark.slow
 def test_a_block_is_removed_as_if_its_branch_were_zero(network):
     model, variables, batch = network
     for number in (0, 2, 3):  # 2 changes the shape
@@ -152,6 +154,7 @@ def test_the_size_of_a_branch_is_relative_to_its_shortcut(network):
     assert none.branches[4] == 0 and none.branches[:4] == pytest.approx(sizes.branches[:4])
 
 
+@pytest.mark.slow
 def test_gradients_go_from_the_first_layer_to_the_last(network):
     model, variables, batch = network
 

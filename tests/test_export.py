@@ -55,6 +55,7 @@ def test_a_program_answers_as_the_network_and_names_no_operation_of_ours(name):
     assert export.largest_difference(other, program, preprocesses) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_program_and_the_names_of_its_logits(tmp_path):
     config = few_digits()
     train.train(config, tmp_path)

@@ -121,6 +121,7 @@ def test_the_classifier_is_what_depends_on_the_number_of_classes(name):
     assert layers == {f"params/{layer}" for layer in heads.get(name, {"fc"})}
 
 
+@pytest.mark.slow
 def test_another_number_of_classes_is_that_of_the_data_where_the_config_says_0(
     other, trained, tmp_path, monkeypatch
 ):

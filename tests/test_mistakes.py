@@ -252,6 +252,7 @@ def losses(workdir):
     return {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
 
 
+@pytest.mark.slow
 def test_an_error_of_a_save_surfaces(tmp_path):
     # In a process of its own: what Orbax had begun is left behind, and warns when it is collected.
     program = """

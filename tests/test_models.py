@@ -179,6 +179,7 @@ def test_fc6_sees_maps_of_6_x_6(name, side):
     "depth, growth_rate, widths",
     [(121, 32, (256, 512, 1024, 1024)), (161, 48, (384, 768, 2112, 2208))],
 )
+@pytest.mark.slow
 def test_densenet_grows_to_the_published_widths(depth, growth_rate, widths):
     shapes = shapes_of("densenet", 224, depth=depth, growth_rate=growth_rate)
     assert shapes["stem"] == (56, 56, 2 * growth_rate)
@@ -207,6 +208,7 @@ def test_densenet_grows_to_the_published_widths(depth, growth_rate, widths):
         ),
     ],
 )
+@pytest.mark.slow
 def test_nasnet_has_the_shapes_of_tf_slims_tests(fields, side, expected):
     shapes = shapes_of("nasnet", side, cells=1, **fields)  # their number changes no shape
     names = ("stem", "cells1", "reduction1", "cells2", "reduction2", "cells3")
@@ -344,6 +346,7 @@ def test_the_orders_here_are_all_that_there_are():
         *({"genotype": "", "cell": cell} for cell in cells.PUBLISHED),
     ],
 )
+@pytest.mark.slow
 def test_a_searched_cell_is_a_model_without_new_code(fields):
     module, _ = tiny("nasnet", **fields)
     images = jnp.ones((2, 32, 32, 3))

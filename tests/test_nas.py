@@ -59,6 +59,7 @@ def best_of(name, seed, batches=100):
 
 
 @pytest.mark.parametrize("name", ["evolution", "reinforce", "ppo"])
+@pytest.mark.slow
 def test_a_method_finds_the_known_optimum_where_random_search_does_not(name):
     for seed in range(3):
         assert best_of(name, seed) == 1.0
@@ -292,6 +293,7 @@ def test_the_verdict_says_so_where_random_search_does_as_well():
     "name",
     [p.stem for p in PROJECT.glob("configs/nas/*.py") if p.stem not in ("common", "__init__")],
 )
+@pytest.mark.slow
 def test_a_config_of_a_search_can_be_built(name):
     config = importlib.import_module(f"configs.nas.{name}").get_config()
     space = spaces.make(**config.nas.space)

@@ -28,6 +28,7 @@ def test_help_shows_an_example_and_the_code_beside_a_script_runs(script, other_c
         assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_plot_draws_a_run_and_names_a_workdir_without_one(digits, tmp_path):
     train.train(digits, tmp_path / "run")
     picture = tmp_path / "curves.png"

@@ -95,6 +95,7 @@ def test_summarize_prints_the_layers_and_the_published_totals():
     assert "multiply-adds of convolutions and matrix products: 4,089,184,256" in lines
 
 
+@pytest.mark.slow
 def test_summarize_as_json_and_as_markdown_at_another_size():
     script = ["scripts/summarize.py", "--config=configs/cifar10.py"]
     found = json.loads(subprocess.run(**command(*script, "--json")).stdout)

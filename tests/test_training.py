@@ -306,6 +306,7 @@ def test_the_best_checkpoint_outlives_the_latest(digits, tmp_path):
     assert kept == [2, 4, 5]
 
 
+@pytest.mark.slow
 def test_training_needs_no_tensorflow(tmp_path):
     script = f"""
 import sys
