@@ -320,6 +320,8 @@ def test_a_device_that_is_not_there_is_named(tmp_path):
 
 def test_ctrl_c_while_a_command_starts_is_answered_in_one_line():
     program = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests were started by
 from training import start
 start.early()
 import time
