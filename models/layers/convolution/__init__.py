@@ -85,7 +85,7 @@ def _convolve(x, w, geometry):
     return lax.platform_dependent(
         x,
         w,
-        cpu=_in_float32(partial(_forward, geometry=geometry)),
+        cpu=_in_float32(partial(_compute, "forward", geometry=geometry)),
         default=partial(xla, geometry=geometry),
     )
 
@@ -98,7 +98,8 @@ def _gradients(geometry, saved, dy):
     def ours(x, w, dy):
         if choose(x, w, geometry) is depthwise:
             dy = materialize(dy)  # each tap uses it
-        return _input_gradient(x, w, dy, geometry), _weight_gradient(x, w, dy, geometry)
+        parts = ("input_gradient", "weight_gradient")
+        return tuple(_compute(part, x, w, dy, geometry=geometry) for part in parts)
 
     def theirs(x, w, dy):
         return jax.vjp(partial(xla, geometry=geometry), x, w)[1](dy)
@@ -133,28 +134,12 @@ def choose(x, w, geometry):
     return patches if height * width <= 9 else stock
 
 
-@partial(jax.jit, static_argnames="geometry")
-def _forward(x, w, geometry):
-    form = choose(x, w, geometry)
+@partial(jax.jit, static_argnames=("part", "geometry"))
+def _compute(part, *arrays, geometry):
+    """Returns the "forward", "input_gradient" or "weight_gradient" of the form for these arrays: x, w, and dy."""
+    form = choose(*arrays[:2], geometry)
+    compute = getattr(form, part)
     if form is grouped:
-        one = partial(_forward, geometry=geometry._replace(groups=1))
-        return grouped.forward(one, x, w, geometry)
-    return form.forward(x, w, geometry)
-
-
-@partial(jax.jit, static_argnames="geometry")
-def _input_gradient(x, w, dy, geometry):
-    form = choose(x, w, geometry)
-    if form is grouped:
-        one = partial(_input_gradient, geometry=geometry._replace(groups=1))
-        return grouped.input_gradient(one, x, w, dy, geometry)
-    return form.input_gradient(x, w, dy, geometry)
-
-
-@partial(jax.jit, static_argnames="geometry")
-def _weight_gradient(x, w, dy, geometry):
-    form = choose(x, w, geometry)
-    if form is grouped:
-        one = partial(_weight_gradient, geometry=geometry._replace(groups=1))
-        return grouped.weight_gradient(one, x, w, dy, geometry)
-    return form.weight_gradient(x, w, dy, geometry)
+        one = partial(_compute, part, geometry=geometry._replace(groups=1))
+        return compute(one, *arrays, geometry)
+    return compute(*arrays, geometry)
