@@ -20,8 +20,8 @@ from ml_collections import ConfigDict
 import analysis
 import data
 import models
+from models.genotypes import as_text
 from nas import methods, sharing, spaces, supernet
-from nas.loop import as_text
 from nas.proxy import Proxy
 from sweeps import folder as sweep_folder
 from sweeps import local, watch, worker

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from models.genotypes import cells
+from models.genotypes import as_text, cells
 from nas.children import costs, name_of
-from nas.loop import as_text
 from sweeps import folder as sweep_folder
 
 

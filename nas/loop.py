@@ -5,7 +5,6 @@ WORKDIR/METHOD-SEED/asked.jsonl    what one search asked for, in its order, with
 WORKDIR/METHOD-SEED/state.msgpack  what its method has learnt
 """
 
-import json
 import pathlib
 from collections.abc import Callable, Iterable
 
@@ -13,12 +12,8 @@ from flax import serialization
 
 from data.messages import tell
 from models import layers
+from models.genotypes import as_text
 from training import files
-
-
-def as_text(genotype) -> str:
-    """Returns the genotype as short JSON: its name in files and dictionaries."""
-    return json.dumps(genotype, separators=(",", ":"))
 
 
 def is_number(value) -> bool:

@@ -11,9 +11,10 @@ from scipy import stats
 
 from analysis import intervals, markdown
 from data.messages import tell
+from models.genotypes import as_text
 from nas import genotypes, pictures
 from nas.finals import Finalist, folder_of
-from nas.loop import as_text, read_asked, read_children, reward
+from nas.loop import read_asked, read_children, reward
 from nas.sharing import read_found
 from sweeps import watch
 from training import files

@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 
 import data
 from data.messages import tell
+from models.genotypes import as_text
 from nas import loop
 from nas.proxy import Proxy
 from training import files, old_names
@@ -124,7 +125,7 @@ class Sharing:
     def best(self, count: int) -> dict:
         """Returns the best of `count` genotypes that the controller draws: "genotype" and "reward"."""
         genotypes = [self._space.decode(one) for one in self._method.ask(count)]
-        genotypes = list({loop.as_text(one): one for one in genotypes}.values())
+        genotypes = list({as_text(one): one for one in genotypes}.values())
         rewards = self.rank(genotypes)
         best = int(np.argmax(rewards))
         return {"genotype": genotypes[best], "reward": rewards[best]}

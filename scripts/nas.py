@@ -36,6 +36,7 @@ import configs
 import data
 import models
 from data.messages import plain
+from models.genotypes import as_text
 from nas import children, finals, loop, methods, ranges, report, spaces
 from nas.sharing import read_found
 from sweeps import folder as sweep_folder
@@ -242,7 +243,7 @@ def searches(config, folder: pathlib.Path, space, known: loop.Children) -> list:
 def sharing(config, folder: pathlib.Path, known: loop.Children, pool, asked: list) -> None:
     """Searches with shared weights, which also rank what was asked for first, and trains alone what they chose."""
     nas = config.nas
-    trained = {loop.as_text(child["genotype"]): child for child in known(asked)}.values()
+    trained = {as_text(child["genotype"]): child for child in known(asked)}.values()
     ranked = [child for child in trained if "error" not in child][: nas.sharing.ranked]
     files = {s: folder / f"sharing-{s}" / "found.json" for s in range(nas.sharing.seeds)}
     todo = [seed for seed, file in files.items() if read_found(file) is None]

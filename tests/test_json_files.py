@@ -5,6 +5,7 @@ import json
 import pytest
 from faults import json_files
 
+from models.genotypes import as_text
 from nas import loop, methods, sharing
 from nas.spaces import CellSpace
 from sweeps import folder as sweep_folder
@@ -124,8 +125,8 @@ def test_a_search_with_a_damaged_file_ends_as_an_undisturbed_one(damage, tmp_pat
     space, log = CellSpace(1, ("id", "max"), ("add",)), []
 
     def train(genotypes):
-        log.extend(map(loop.as_text, genotypes))
-        yield from ((i, {"accuracy": len(loop.as_text(g)) / 99}) for i, g in enumerate(genotypes))
+        log.extend(map(as_text, genotypes))
+        yield from ((i, {"accuracy": len(as_text(g)) / 99}) for i, g in enumerate(genotypes))
 
     def search(asks):
         known = loop.Children(tmp_path / "children.jsonl", train)

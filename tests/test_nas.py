@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 import data
 import models
 from models import genotypes, nasnet
+from models.genotypes import as_text
 from nas import children, loop, methods, proxy, ranges, report, spaces, supernet
 from training import files
 from training.state import TrainState
@@ -103,7 +104,7 @@ def test_all_tokens_of_a_space_describe_a_network(space):
     check = {"nasnet": genotypes.cells.check, "zoph_le": genotypes.layers.check}[space.network]
     for _ in range(100):
         tokens = space.draw(rng)
-        assert check(loop.as_text(space.decode(tokens))) == space.decode(tokens)
+        assert check(as_text(space.decode(tokens))) == space.decode(tokens)
         other = space.mutate(tokens, rng)
         assert sum(a != b for a, b in zip(tokens, other, strict=True)) == 1
         assert all(0 <= token < size for token, size in zip(other, space.sizes, strict=True))
@@ -200,8 +201,8 @@ def trained(genotypes, log=None, stop=None):
         if log is not None:
             if len(log) == stop:
                 raise KeyboardInterrupt
-            log.append(loop.as_text(genotype))
-        rng = np.random.default_rng(sum(map(ord, loop.as_text(genotype))))
+            log.append(as_text(genotype))
+        rng = np.random.default_rng(sum(map(ord, as_text(genotype))))
         failed = rng.random() < 0.1
         yield position, {"error": "diverged"} if failed else {"accuracy": rng.random()}
 
@@ -234,7 +235,7 @@ def test_a_search_that_was_killed_ends_as_an_undisturbed_one(name, tmp_path):
             file.write('{"genotype": [')  # cut off by the kill
     resumed = run(tmp_path / "two", None)
     assert len(log) == len(set(log))
-    assert loop.as_text(resumed.asked) == loop.as_text(undisturbed.asked)
+    assert as_text(resumed.asked) == as_text(undisturbed.asked)
     for file in ("search/asked.jsonl", "search/state.msgpack", "children.jsonl"):
         assert (tmp_path / "two" / file).read_bytes() == (tmp_path / "one" / file).read_bytes()
     assert {x["reward"] for x in resumed.asked if "error" in trained_once(x)} == {0.0}
@@ -304,7 +305,7 @@ def test_a_config_of_a_search_can_be_built(name):
     assert {child.input.train_split[:5], child.input.eval_split[:5]} == {"train"}
     assert config.input.eval_split == "test"
     genotype = space.decode(space.draw(np.random.default_rng(0)))
-    fields = {"genotype": loop.as_text(genotype)}
+    fields = {"genotype": as_text(genotype)}
     if space.network == "nasnet":
         fields["cells"] = 1  # enough, and traced in less time
     model = models.create(**{**child.model, **fields})

@@ -5,9 +5,9 @@ tuples or lists, or is their JSON text.
 """
 
 from models.genotypes import cells, layers
-from models.genotypes.text import as_tuples, load
+from models.genotypes.text import as_text, as_tuples, load
 
-__all__ = ["cells", "layers", "load", "parse"]
+__all__ = ["as_text", "cells", "layers", "load", "parse"]
 
 
 def parse(genotype) -> tuple[str, tuple]:

@@ -38,7 +38,12 @@ def load(path: str) -> str:
         found = found.get("genotype")
     if not isinstance(found, list):
         raise ValueError(f'{path} has no genotype: a list, or an object with one as "genotype"')
-    return json.dumps(found, separators=(",", ":"))
+    return as_text(found)
+
+
+def as_text(genotype) -> str:
+    """Returns the genotype as short JSON: its name in files and dictionaries."""
+    return json.dumps(genotype, separators=(",", ":"))
 
 
 def brief(genotype) -> str:

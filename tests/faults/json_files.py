@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import rounds
 from configs import digits, spaces
-from models.genotypes import load
+from models.genotypes import as_text, load
 from nas import genotypes, loop, methods, report, sharing
 from nas import spaces as genotype_spaces
 from sweeps import folder as sweep_folder
@@ -173,7 +173,7 @@ def make_search(folder: pathlib.Path) -> None:
 def search_here(folder: pathlib.Path) -> list:
     def trained(genotypes):
         for i, one in enumerate(genotypes):
-            found = {"accuracy": sum(map(ord, loop.as_text(one))) % 100 / 100, "parameters": 1000}
+            found = {"accuracy": sum(map(ord, as_text(one))) % 100 / 100, "parameters": 1000}
             yield i, found | {"multiply_adds": 5000, "seconds": 1.0}
 
     known = loop.Children(folder / "children.jsonl", trained, NAS.objective.cost)
