@@ -13,8 +13,6 @@ from ml_collections import ConfigDict
 
 import data
 import models
-from models.torch import files as torch_files
-from models.torch import weights
 from training import checkpoints, command, files, metrics, sharding, state, steps
 
 
@@ -30,7 +28,8 @@ def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) 
       FileNotFoundError: there is no checkpoint, or not that one.
       ValueError: the run has recorded no config, the network is another, or the checkpoint is damaged.
     """
-    config = config or command.config_of_run(workdir)
+    header = metrics.newest_header(metrics.read_lines(workdir))
+    config = config or command.config_of(header)
     if config is None:
         raise ValueError(
             f"{workdir} holds no run: train.py and scripts/import_torch.py make one, with its config"
@@ -42,7 +41,6 @@ def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) 
     with contextlib.closing(checkpoints.Checkpoints(workdir, read_only=True)) as saved:
         saved.network = module, shape
         restored = saved.restore(checkpoint, like)
-    header = metrics.newest_header(metrics.read_lines(workdir))
     return Trained(config, module, restored, header, mesh)
 
 
@@ -60,6 +58,9 @@ def find(what: str) -> "Trained":
     for folder, which in ((what, "latest"), (workdir, checkpoint)):
         if folder and files.absolute(folder).is_dir():
             return load(folder, which)
+    from models.torch import files as torch_files  # a run needs none of it
+    from models.torch import weights
+
     name, _, file = what.partition(":")
     try:
         weights.describe(name)
@@ -70,9 +71,7 @@ def find(what: str) -> "Trained":
     if not file:
         raise ValueError(f"give the file of the weights, too: {name}:FILE")
     module, variables = models.load_torch(name, torch_files.read(file))
-    fields = {field: getattr(module, field) for field in models.fields_of(type(module))}
-    fields["name"] = type(module).__module__.rpartition(".")[2]
-    config = ConfigDict({"model": fields, "input": weights.preprocessing(name)})
+    config = ConfigDict({"model": models.fields(module), "input": weights.preprocessing(name)})
     mesh = sharding.make_mesh()
     variables = jax.device_put(variables, sharding.replicated(mesh))
     step = np.zeros((), np.int32)

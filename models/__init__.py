@@ -113,6 +113,12 @@ def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
     return module, weights.convert(pairs, tensors, shapes)
 
 
+def fields(module: nn.Module) -> dict:
+    """Returns the name and the fields by which `create` makes this network."""
+    named = {field: getattr(module, field) for field in fields_of(type(module))}
+    return {"name": type(module).__module__.rpartition(".")[2]} | named
+
+
 def fields_of(model: type[nn.Module]) -> list[str]:
     """Returns the names of the fields that `model` takes, without Flax's own two."""
     return [

@@ -14,7 +14,6 @@ Examples:
 """
 
 import importlib
-import json
 import pathlib
 import shlex
 import sys
@@ -64,17 +63,15 @@ def main() -> None:
     made = importlib.import_module(config.removesuffix(".py").replace("/", ".")).get_config()
     made.update_from_flattened_dict(fields)
     header = {"config": made.to_dict(), "command": " ".join(sys.argv), "weights": MODEL.value}
-    files.write_bytes(
-        files.absolute(workdir) / "metrics.jsonl", (json.dumps(header) + "\n").encode()
-    )
+    files.write_jsonl(files.absolute(workdir) / "metrics.jsonl", [header])
     print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, in {folder}")
     print("python eval.py", shlex.quote(f"--workdir={workdir}"))
 
 
 def closest_config(network, normalised) -> tuple[str, dict]:
     """Returns the config, of as many classes if there is one, with the fewest other fields, and those."""
-    architecture = type(network).__module__.rpartition(".")[2]
-    fields = {name: getattr(network, name) for name in models.fields_of(type(network))}
+    fields = models.fields(network)
+    architecture = fields.pop("name")
     defaults = vars(type(network))  # where a dataclass keeps them
     found = []
     for experiment in configs.available():
