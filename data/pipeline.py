@@ -287,7 +287,7 @@ class BrokenImages:
     """Counts images that cannot be read, names each once, and gives up beyond `limit` of `total`."""
 
     def __init__(self, limit: int, total: int):
-        self._limit = min(limit, total - 1)
+        self._limit, self._total = min(limit, total - 1), total
         self._names = set()
         self._lock = threading.Lock()
 
@@ -299,9 +299,14 @@ class BrokenImages:
             if not known:
                 tell(f"skipped {name}: {_reason(error)} ({count} so far)")
         if count > self._limit:
+            remedy = "repair or remove them, or raise input.max_broken_images"
             raise ValueError(
-                f"{count} images cannot be decoded, the last is {name} ({_reason(error)}); repair or "
-                f"remove them, or raise input.max_broken_images (now {self._limit})"
+                f"{count} images cannot be decoded, the last is {name} ({_reason(error)}); "
+                + (
+                    "there are no others"
+                    if count == self._total
+                    else f"{remedy} (now {self._limit})"
+                )
             )
 
 

@@ -110,6 +110,7 @@ def test_the_command_tells_what_it_cannot_read_and_passes_over_it(
         ([], "give files or folders"),
         (["nowhere.jpg"], "there is no image and no folder nowhere.jpg"),
         (["--checkpoint=7", "README.md"], "no checkpoint of step 7"),
+        (["--json", "--csv", "README.md"], "--json and --csv: choose one"),
     ],
 )
 def test_a_mistake_of_the_command_is_told_in_one_line(arguments, message, workdir):
@@ -117,6 +118,16 @@ def test_a_mistake_of_the_command_is_told_in_one_line(arguments, message, workdi
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_where_no_image_can_be_read_that_is_said(run, tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"no image")
+    with pytest.raises(ValueError, match="a.jpg.*there are no others"):
+        run.predict([tmp_path / "a.jpg"])
+    source = data.Images(sorted(tmp_path.iterdir()))
+    with pytest.raises(ValueError, match="2 images cannot be decoded.*there are no others"):
+        list(run.answers(source, max_broken_images=9))
 
 
 def test_a_folder_without_a_run_is_told(tmp_path):
