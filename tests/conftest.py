@@ -1,6 +1,5 @@
 """Eight simulated devices, one cache of compiled programs, and ways to run the commands."""
 
-import functools
 import os
 import pathlib
 import shutil
@@ -18,10 +17,14 @@ os.environ.setdefault(
     os.path.join(tempfile.gettempdir(), f"cnn-architectures-tests{worker}"),
 )
 
+# Programs are compiled fast rather than well, as each runs a few times.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+AS_USERS_COMPILE = {"XLA_FLAGS": ""}  # for `command`
 USER_ENVIRONMENT = dict(os.environ)
 start.quiet()
 
 import jax  # noqa: E402 - after the environment is set
+import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from ml_collections import ConfigDict  # noqa: E402
@@ -59,9 +62,9 @@ def command(*arguments, devices: int = 1, env=None):
     }
 
 
-# For commands and small programs of which the compilation takes the time.
-QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": "0"})
+def normal(seed: int, shape):
+    """Returns standard normal numbers: for JAX's own, each shape is a program to compile."""
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
 
 
 def assert_alike(one, two, tolerance=1e-5):

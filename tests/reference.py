@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import compiled
 
 from models.layers.normalization import BatchNorm
 
@@ -104,7 +103,7 @@ class Run:
         self.variables = jax.tree.map_with_path(draw, shapes)
         with monkeypatch.context() as patch:
             patch.setattr(jax.random, "bernoulli", toss)
-            logits, updates = compiled(forward)(self.variables, images)
+            logits, updates = jax.jit(forward)(self.variables, images)
         heads = {name: sown["logits"][0] for name, sown in updates.get("aux_logits", {}).items()}
         self.maps = updates["intermediates"]["features"] | heads | {"logits": logits}
         self.statistics = updates.get("batch_stats", {})

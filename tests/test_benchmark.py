@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from conftest import QUICK, command
+from conftest import command
 
 from benchmarks import networks, rounds
 
@@ -83,7 +83,7 @@ def test_what_is_no_earlier_run_gets_one_line(tmp_path):
 def test_train_measures_a_network_and_compares_it(tmp_path):
     file = tmp_path / "new.json"
     network, flags = "configs/small.py:alexnet@2x32", ("--rounds=2", "--seconds=0.1")
-    done = subprocess.run(**command(SCRIPT, "train", network, *flags, f"--json={file}", env=QUICK))
+    done = subprocess.run(**command(SCRIPT, "train", network, *flags, f"--json={file}"))
     assert done.returncode == 0, done.stderr
     head, row, *facts = done.stdout.splitlines()
     assert row.split()[:3] == ["configs/small.py:alexnet", "2", "32"]
@@ -107,14 +107,14 @@ def test_a_network_that_fails_gets_one_line():
 @pytest.mark.slow
 def test_start_and_save_print_a_row_for_each_network():
     network = "configs/digits.py@8x12"
-    done = subprocess.run(**command(SCRIPT, "start", network, "--rounds=1", env=QUICK))
+    done = subprocess.run(**command(SCRIPT, "start", network, "--rounds=1"))
     assert done.returncode == 0, done.stderr
     empty, filled = (line.split() for line in done.stdout.splitlines() if line.startswith(network))
     assert empty[1] == "empty" and filled[1] == "filled"
     compile_seconds = [float(cells[-3]) for cells in (empty, filled)]
     assert compile_seconds[1] < compile_seconds[0]  # it comes from the cache
 
-    done = subprocess.run(**command(SCRIPT, "save", network, "--rounds=1", "--steps=1", env=QUICK))
+    done = subprocess.run(**command(SCRIPT, "save", network, "--rounds=1", "--steps=1"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].split()[0] == network
 
@@ -123,7 +123,7 @@ def test_start_and_save_print_a_row_for_each_network():
 def test_a_batch_is_shared_by_as_many_devices_as_there_are():
     network = "configs/digits.py@8x8"
     flags = ("--devices=2", "--rounds=1", "--seconds=0.1")
-    done = subprocess.run(**command(SCRIPT, "train", network, *flags, devices=2, env=QUICK))
+    done = subprocess.run(**command(SCRIPT, "train", network, *flags, devices=2))
     assert done.returncode == 0, done.stderr
     done = subprocess.run(**command(SCRIPT, "infer", network, *flags, devices=1))
     assert done.returncode == 1

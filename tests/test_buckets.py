@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from conftest import PROJECT, QUICK, command
+from conftest import PROJECT, command
 
 from training import files
 
@@ -73,7 +73,7 @@ def figures(text):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("whole")
-    done = subprocess.run(**command(*RUN, f"--workdir={workdir}", env=QUICK))
+    done = subprocess.run(**command(*RUN, f"--workdir={workdir}"))
     assert done.returncode == 0, done.stderr
     return figures((workdir / "metrics.jsonl").read_text())
 
@@ -82,7 +82,7 @@ def whole(tmp_path_factory):
 def test_a_killed_run_goes_on_from_the_bucket_alone(scheme, whole):
     with server(scheme) as env:
         workdir = f"{scheme}://bucket/runs/digits"
-        run = command(*RUN, f"--workdir={workdir}", env=QUICK | env)
+        run = command(*RUN, f"--workdir={workdir}", env=env)
         with subprocess.Popen(**run) as killed:
             for line in killed.stdout:
                 if line.startswith("step 7/"):  # the save of step 6 has waited for that of step 4
@@ -96,7 +96,7 @@ def test_a_killed_run_goes_on_from_the_bucket_alone(scheme, whole):
         assert figures(read.stdout) == whole
 
         evaluated = subprocess.run(
-            **command("eval.py", f"--workdir={workdir}", "--checkpoint=best", env=QUICK | env)
+            **command("eval.py", f"--workdir={workdir}", "--checkpoint=best", env=env)
         )
         assert '"images": 360' in evaluated.stdout, evaluated.stderr
     assert not list(PROJECT.glob("*:"))

@@ -40,6 +40,10 @@ SHORTER = {  # networks that repeat one block too often to be traced in full her
     "preact_resnet200": {"depth": 50},
     "small:densenet": {"depth": 10},
 }
+LONG_TO_TRACE = {
+    *("ablations", "densenet121", "googlenet", "nasnet", "nasnet_large", "nasnet_mobile"),
+    *("preact_resnet200", "resnext29", "small:googlenet_bn", "small:shufflenet_v2"),
+}
 CIFAR_ALONE = {"zoph_le"}  # the paper has no network for ImageNet
 
 
@@ -274,7 +278,13 @@ def test_a_config_of_another_shape_is_none(config, tmp_path):
         command.parse(["train.py", f"--workdir={tmp_path}"], configs)
 
 
-@pytest.mark.parametrize("name", ONE_STEP)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in LONG_TO_TRACE else ())
+        for name in ONE_STEP
+    ],
+)
 def test_one_step_of_the_experiment_can_be_built(name):
     config = load(name)
     model = models.create(**(config.model.to_dict() | SHORTER.get(name, {})))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_alike, compiled
+from conftest import assert_alike, normal
 from jax import lax
 
 from models.layers.convolution import choose, convolve, grouped, winograd
@@ -62,7 +62,7 @@ def case(name):
     Outputs are about 1: the sine of larger ones would make more of their rounding.
     """
     image, kernel, stride, padding, dilation, groups = CASES[name]
-    x, w = (jax.random.normal(jax.random.key(i), s) for i, s in enumerate((image, kernel)))
+    x, w = (normal(i, s) for i, s in enumerate((image, kernel)))
     w /= np.sqrt(w[..., 0].size)
     return (
         x,
@@ -85,7 +85,7 @@ def output_and_gradients(function, x, w):
 def ours_and_stock(x, w, how):
     """Returns the output and the gradients of both."""
     return (
-        compiled(functools.partial(output_and_gradients, functools.partial(function, **how)))(x, w)
+        jax.jit(functools.partial(output_and_gradients, functools.partial(function, **how)))(x, w)
         for function in (convolve, lax.conv_general_dilated)
     )
 
@@ -126,7 +126,7 @@ def test_gradients_of_gradients_equal_stock(name):
         gradients = jax.grad(lambda x, w: jnp.sum(jnp.sin(function(x, w, **how))), (0, 1))(x, w)
         return sum(jnp.sum(g**2) for g in gradients)
 
-    second = compiled(jax.grad(penalty, (1, 2)), static_argnums=0)
+    second = jax.jit(jax.grad(penalty, (1, 2)), static_argnums=0)
     assert_alike(second(convolve, x, w), second(lax.conv_general_dilated, x, w), 1e-4)
 
 
@@ -140,7 +140,7 @@ def test_a_batch_split_over_devices_gives_the_same(name):
     function = functools.partial(convolve, **how)
     split = sharding.split_batch(mesh), sharding.replicated(mesh)
     both = functools.partial(output_and_gradients, function)
-    assert_alike(compiled(both, in_shardings=split)(x, w), compiled(both)(x, w))
+    assert_alike(jax.jit(both, in_shardings=split)(x, w), jax.jit(both)(x, w))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_leaves_the_unusual_to_stock(change):
 
 
 def test_works_in_a_layer_under_vmap_and_checkpoint():
-    x = jax.random.normal(jax.random.key(0), (2, 3, 8, 8, 4))
+    x = normal(0, (2, 3, 8, 8, 4))
     ours = nn.Conv(6, (3, 3), conv_general_dilated=convolve)
     stock = nn.Conv(6, (3, 3))
     variables = stock.init(jax.random.key(1), x[0])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import QUICK, command, compiled
+from conftest import command
 from flax.traverse_util import flatten_dict, unflatten_dict
 from PIL import Image
 
@@ -109,7 +109,7 @@ def test_twins_begin_with_the_same_weights(layout, layers):
         )
         for kind in (False, True)
     )
-    weights = [compiled(twin.init)(jax.random.key(3), x)["params"] for twin in (plain, residual)]
+    weights = [jax.jit(twin.init)(jax.random.key(3), x)["params"] for twin in (plain, residual)]
     jax.tree.map(np.testing.assert_array_equal, *weights)
 
 
@@ -119,7 +119,7 @@ def network():
     config = depth.get_config("quick")
     batch = signals.sample(config.input, train=False, count=32)
     model = models.create(**config.model.to_dict() | {"depth": 14})
-    variables = compiled(model.init)(jax.random.key(0), batch.images[:1])
+    variables = jax.jit(model.init)(jax.random.key(0), batch.images[:1])
     return model, variables, batch
 
 
@@ -169,7 +169,7 @@ def test_gradients_go_from_the_first_layer_to_the_last(network):
 
     kernels = [params[name] for name in ends]
     expected = [
-        float(jnp.linalg.norm(g.ravel())) for g in compiled(jax.grad(loss, (0, 1)))(*kernels)
+        float(jnp.linalg.norm(g.ravel())) for g in jax.jit(jax.grad(loss, (0, 1)))(*kernels)
     ]
     norms = signals.gradient_norms(model, variables, batch)
     assert len(norms) == 13
@@ -200,7 +200,7 @@ def test_the_experiment_trains_reports_and_goes_on(tmp_path):
         "--epochs=0.2",
         f"--workdir={tmp_path}",
     )
-    done = subprocess.run(**command("scripts/depth_experiment.py", *flags, env=QUICK))
+    done = subprocess.run(**command("scripts/depth_experiment.py", *flags))
     found = json.loads((tmp_path / "report.json").read_text())
     assert [claim["holds"] for claim in found["claims"]] == [None] * 3
     assert found["claims"][0]["found"]["low"] is None  # one seed
@@ -225,7 +225,7 @@ def test_the_experiment_trains_reports_and_goes_on(tmp_path):
             assert len(image.convert("RGB").getcolors(100_000)) > 50
 
     sweep_folder.write_state(str(tmp_path), "seed=0,depth=14,residual=True", "stopped")
-    again = command("scripts/depth_experiment.py", "--report", flags[-1], env=QUICK)
+    again = command("scripts/depth_experiment.py", "--report", flags[-1])
     done = subprocess.run(**again)
     assert done.returncode == 2, done.stderr
     assert "missing: seed=0,depth=14,residual=True, stopped" in done.stdout

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, command, few_digits
+from conftest import command, few_digits
 from jax import export as jax_export
 from ml_collections import ConfigDict
 from test_models import TINY, tiny, variables_of
@@ -62,7 +62,7 @@ def test_a_program_answers_as_the_network_and_has_no_convolution_of_ours(name, m
 def test_the_command_writes_a_program_and_the_names_of_its_logits(tmp_path):
     config = few_digits()
     train.train(config, tmp_path)
-    done = subprocess.run(**command("scripts/export.py", f"--workdir={tmp_path}", env=QUICK))
+    done = subprocess.run(**command("scripts/export.py", f"--workdir={tmp_path}"))
     assert done.returncode == 0, done.stderr
     assert "uint8 [N, 8, 8, 1] to logits [N, 10]" in done.stdout
     program = jax_export.deserialize(

@@ -201,9 +201,8 @@ def run_small(script, *arguments):
     data = {"source": "digits", "eval_split": "test", "image_size": 8, "resize": 8}
     data |= {"flip": False, "crop": "center", "mean": "(0.3,)", "std": "(0.3,)"}
     flags += [f"--config.input.{name}={value}" for name, value in data.items()]
-    fast = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiles in less time
     config = ["--config=configs/small.py:nasnet", "--config.total_steps=2", *flags]
-    return subprocess.run(**command(script, *config, *arguments, env=fast))
+    return subprocess.run(**command(script, *config, *arguments))
 
 
 @pytest.mark.slow

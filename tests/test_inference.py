@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import QUICK, command, few_digits
+from conftest import command, few_digits
 from PIL import Image
 
 import data
@@ -47,9 +47,7 @@ def run(workdir):
 
 
 def predict(workdir, *arguments):
-    return subprocess.run(
-        **command("scripts/predict.py", f"--workdir={workdir}", *arguments, env=QUICK)
-    )
+    return subprocess.run(**command("scripts/predict.py", f"--workdir={workdir}", *arguments))
 
 
 def test_the_answers_are_those_that_the_evaluation_counts(run, workdir, photographs):

@@ -10,7 +10,7 @@ import subprocess
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, command
+from conftest import command
 from PIL import Image
 from tensorboardX.proto import event_pb2
 
@@ -268,7 +268,7 @@ ocp.StandardCheckpointHandler.async_save = fail
 command.run(train.main, configs)
 """
     flags = ("--config.total_steps=6", "--config.eval_steps=6", "--config.checkpoint_steps=3")
-    done = subprocess.run(**command("-c", program, f"--workdir={tmp_path}", *flags, env=QUICK))
+    done = subprocess.run(**command("-c", program, f"--workdir={tmp_path}", *flags))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: the disk is full: ")
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import normal
 from flax.traverse_util import flatten_dict
 
 import analysis
@@ -46,14 +47,14 @@ TINY = {name: (small.NETWORKS[name][1], 32) for name in models.available()} | {
     "zfnet": ({"stem": "small", "hidden": 16, "initialization": "he"}, 32),
     "zoph_le": ({"genotype": SKIPS}, 8),
 }
-LONG_TO_COMPILE = {"googlenet", "shufflenet", "shufflenet_v2"}
+LONG_TO_COMPILE = {"googlenet", "mobilenet", "nasnet", "resnext", "shufflenet", "shufflenet_v2"}
 
 
 def tiny(name, **fields):
     """Returns (module, images), the images random."""
     small, side = TINY[name]
     module = models.create(name, **{"num_classes": 5} | small | fields)
-    return module, jax.random.normal(jax.random.key(1), (4, side, side, 3))
+    return module, normal(1, (4, side, side, 3))
 
 
 def variables_of(module, images):
@@ -68,11 +69,6 @@ def variables_of(module, images):
         return np.full(leaf.shape, float(path[-1].key in ("scale", "var")), leaf.dtype)
 
     return {c: jax.tree.map_with_path(draw, shapes[c]) for c in shapes if c != "aux_logits"}
-
-
-def compiled(function):
-    """Compiles fast rather than well: each program runs once or twice."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def shapes_of(name, side, **fields):
@@ -130,7 +126,7 @@ def test_every_parameter_learns_and_only_dropout_is_random(name):
 
     variables = variables_of(module, images)
     params = variables.pop("params")
-    step = compiled(jax.grad(loss_and_logits, has_aux=True))
+    step = jax.jit(jax.grad(loss_and_logits, has_aux=True))
     gradients, logits = step(params, variables, images, jax.random.key(2))
     for path, gradient in jax.tree.leaves_with_path(gradients):
         assert np.isfinite(gradient).all(), jax.tree_util.keystr(path)
@@ -275,7 +271,7 @@ def conv_and_norm():
 
 @pytest.mark.parametrize("zeros, before", [("after", 0), ("around", 2)])
 def test_shortcut_a_subsamples_and_pads_with_zeros(zeros, before):
-    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 4))
+    x = normal(0, (2, 4, 4, 4))
     y = resnet.Shortcut(8, 2, "A", zeros, **conv_and_norm()).apply({}, x)
     assert y.shape == (2, 2, 2, 8)
     assert jnp.array_equal(y[..., before : before + 4], x[:, ::2, ::2])
@@ -301,7 +297,7 @@ def blocks():
 @pytest.mark.parametrize("name", blocks())
 def test_a_block_whose_branch_is_zero_is_the_identity(name):
     block, after = blocks()[name]
-    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
+    x = normal(0, (2, 4, 4, 8))
     variables = block.init(jax.random.key(1), x)
     assert not jnp.array_equal(block.apply(variables, x), after(x))
     variables["params"] = jax.tree.map(jnp.zeros_like, variables["params"])
@@ -321,7 +317,7 @@ def test_a_block_whose_branch_is_zero_is_the_identity(name):
 def test_the_five_orders_differ_in_their_batch_norms_alone(order, norms):
     module, images = tiny("preact_resnet", order=order)
     variables = variables_of(module, images)
-    logits = compiled(module.apply)(variables, images)
+    logits = jax.jit(module.apply)(variables, images)
     assert np.isfinite(logits).all()
     shapes = [p.shape for p in jax.tree.leaves(variables["params"])]
     kernels = [shape for shape in shapes if len(shape) == 4]
@@ -377,8 +373,8 @@ def test_paths_are_dropped_more_often_as_training_goes_on():
             variables | schedule, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
         )[0]
 
-    dropping = compiled(functools.partial(train, module))
-    whole = compiled(functools.partial(train, never))(1.0, jax.random.key(0))
+    dropping = jax.jit(functools.partial(train, module))
+    whole = jax.jit(functools.partial(train, never))(1.0, jax.random.key(0))
     first = dropping(0.0, jax.random.key(0))
     np.testing.assert_allclose(first, whole, rtol=1e-4, atol=1e-5)
     one, other = dropping(1.0, jax.random.key(0)), dropping(1.0, jax.random.key(1))
@@ -391,25 +387,25 @@ def test_paths_are_dropped_more_often_as_training_goes_on():
 
 def network(**fields):
     model = models.create("resnet", **{"num_classes": 10, "depth": 8, "layout": "cifar"} | fields)
-    return model, compiled(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
 
 
 def test_bfloat16_computes_in_bfloat16_and_answers_nearly_alike():
-    x = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+    x = normal(1, (4, 8, 8, 3))
     model, variables = network()
     low, _ = network(dtype="bfloat16")
     maps = jax.eval_shape(lambda x: models.features(low, variables, x), x)
     assert {value.dtype for value in maps.values()} == {jnp.dtype("bfloat16")}
     difference = jnp.abs(
-        compiled(low.apply)(variables, x) - compiled(model.apply)(variables, x)
+        jax.jit(low.apply)(variables, x) - jax.jit(model.apply)(variables, x)
     ).max()
     assert 0 < difference < 0.2
 
 
 def test_zero_init_makes_each_block_start_as_its_shortcut():
-    x = jnp.abs(jax.random.normal(jax.random.key(1), (2, 8, 8, 3)))
+    x = jnp.abs(normal(1, (2, 8, 8, 3)))
     model, variables = network(zero_init_last=True, shortcut="A", depth=8)
-    run = compiled(lambda v, x: (model.apply(v, x), models.features(model, v, x)))
+    run = jax.jit(lambda v, x: (model.apply(v, x), models.features(model, v, x)))
     found, maps = run(variables, x)
     expected = maps["stem"][:, ::4, ::4].mean((1, 2))  # two subsampling shortcuts, then the mean
     dense = variables["params"]["fc"]
@@ -419,7 +415,7 @@ def test_zero_init_makes_each_block_start_as_its_shortcut():
 
 def test_zero_init_leaves_plain_networks_alone():
     model, variables = network(zero_init_last=True, residual=False)
-    assert jnp.abs(compiled(model.apply)(variables, jnp.ones((1, 8, 8, 3)))).max() > 0
+    assert jnp.abs(jax.jit(model.apply)(variables, jnp.ones((1, 8, 8, 3)))).max() > 0
 
 
 @pytest.mark.parametrize(
@@ -492,7 +488,7 @@ def test_zfnets_filters_are_kept_to_their_root_mean_square():
     kernel = params["conv1"]["kernel"]
     kernel = 0.1 * kernel / np.sqrt(np.mean(np.square(kernel), (0, 1, 2)))
 
-    @compiled
+    @jax.jit
     def conv1(scale):
         changed = params | {"conv1": params["conv1"] | {"kernel": scale * kernel}}
         return models.features(module, {"params": changed}, images)["conv1"]
@@ -503,7 +499,7 @@ def test_zfnets_filters_are_kept_to_their_root_mean_square():
 
 def test_alexnet_starts_as_the_paper_says():
     module, _ = tiny("alexnet", initialization="paper")
-    params = compiled(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     ones = {name for name, leaf in params.items() if (leaf["bias"] == 1).all()}
     assert ones == {"conv2", "conv4", "conv5", "fc6", "fc7"}  # section 5
     zeros = {name for name, leaf in params.items() if (leaf["bias"] == 0).all()}

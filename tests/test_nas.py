@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import PROJECT, assert_alike, command
+from conftest import PROJECT, assert_alike, command, normal
 from flax import serialization
 from flax.traverse_util import flatten_dict
 from jax.flatten_util import ravel_pytree
@@ -125,10 +125,9 @@ def test_the_supernet_is_nasnet_with_the_weights_of_a_cell():
     fields = {"layout": "cifar", "cells": 1, "filters": 4, "stem_filters": 4, "dropout": 0.0}
     fields |= {"aux_head": False, "epsilon": 1e-5, "bn_momentum": 0.9, "genotype": (cell, cell)}
     model = models.create("nasnet", num_classes=10, **fields)
-    x = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
+    x = normal(0, (4, 8, 8, 3))
     terms = jnp.asarray(supernet.terms((cell, cell), operations))
-    quick = {"xla_backend_optimization_level": "0"}
-    shared = jax.jit(lambda: net.init(jax.random.key(1), x, terms), compiler_options=quick)()
+    shared = jax.jit(lambda: net.init(jax.random.key(1), x, terms))()
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(1), x))
 
     def pick(path, shape):
@@ -186,7 +185,7 @@ def test_the_supernet_is_nasnet_with_the_weights_of_a_cell():
         return first, apply(variables | updates, train=False)
 
     ours, theirs = (
-        jax.jit(answers, static_argnums=0, compiler_options=quick)(*arguments)
+        jax.jit(answers, static_argnums=0)(*arguments)
         for arguments in (
             (lambda v, **how: net.apply(v, x, terms, **how), shared),
             (lambda v, **how: model.apply(v, x, **how), variables),
@@ -381,9 +380,8 @@ TINY = (
 @pytest.mark.slow
 def test_a_whole_search_reports_and_its_genotype_trains(tmp_path, other_checkout):
     script = ["scripts/nas.py", "--config=configs/nas/digits.py", f"--workdir={tmp_path / 'nas'}"]
-    fast = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
     other = {"PYTHONPATH": str(other_checkout)}  # of whose code none runs, also not in processes
-    done = subprocess.run(**command(*script, *TINY, env=fast | other))
+    done = subprocess.run(**command(*script, *TINY, env=other))
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "nas" / "report.md").read_text()
     for words in ("REINFORCE", "core-hours", "Spearman", "trained from scratch", "normal cell"):
@@ -393,10 +391,10 @@ def test_a_whole_search_reports_and_its_genotype_trains(tmp_path, other_checkout
     assert {one["group"] for one in figures["final"]} == {"reinforce", "sharing"}
     assert all(1000 < one["parameters"] < 3000 for one in figures["final"])
 
-    again = subprocess.run(**command(*script, *TINY, "--report", env=fast))
+    again = subprocess.run(**command(*script, *TINY, "--report"))
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "nas" / "report.md").read_text() == text
-    other = subprocess.run(**command(*script, *TINY, "--config.nas.batch=4", env=fast))
+    other = subprocess.run(**command(*script, *TINY, "--config.nas.batch=4"))
     assert other.returncode == 1
     assert "nas.batch was 2 and is 4" in other.stderr and "Traceback" not in other.stderr
 
@@ -419,7 +417,6 @@ def test_children_of_any_space_are_runs_of_a_sweep(tmp_path):
             "--config.input.image_size=8",
             "--config.input.mean=(0.3,)",
             "--config.input.std=(0.4,)",
-            env={"XLA_FLAGS": "--xla_backend_optimization_level=0"},
         )
     )
     assert done.returncode == 0, done.stderr

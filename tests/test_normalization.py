@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_alike, compiled
+from conftest import assert_alike, normal
 
 from models.layers.normalization import BatchNorm
 from training import sharding
@@ -18,9 +18,8 @@ TRAINING = pytest.mark.parametrize("training", [True, False], ids=["training", "
 
 def draw(shape):
     """Returns (x, variables), all random."""
-    keys = jax.random.split(jax.random.key(0), 5)
-    scale, bias, mean, var = (jax.random.normal(key, shape[-1:]) for key in keys[:4])
-    return 1 + 2 * jax.random.normal(keys[4], shape), {
+    scale, bias, mean, var = normal(0, (4, *shape[-1:]))
+    return 1 + 2 * normal(1, shape), {
         "params": {"scale": 1 + scale / 4, "bias": bias},
         "batch_stats": {"mean": mean, "var": jnp.exp(var)},
     }
@@ -43,7 +42,7 @@ def ours_and_stock(x, variables, training=True, **fields):
         functools.partial(layer, **{"momentum": 0.9} | fields)
         for layer in (BatchNorm, nn.BatchNorm)
     ]
-    return compiled(lambda *arrays: [results(layer, training, *arrays) for layer in layers])(
+    return jax.jit(lambda *arrays: [results(layer, training, *arrays) for layer in layers])(
         x, variables
     )
 
@@ -78,7 +77,7 @@ def test_initial_variables_are_those_of_stock():
     x, _ = draw((4, 3, 3, 12))
     how = {"use_running_average": False, "scale_init": nn.initializers.constant(0.5)}
     ours, stock = (
-        compiled(layer(**how).init)(jax.random.key(0), x) for layer in (BatchNorm, nn.BatchNorm)
+        jax.jit(layer(**how).init)(jax.random.key(0), x) for layer in (BatchNorm, nn.BatchNorm)
     )
     assert jax.tree.structure(ours) == jax.tree.structure(stock)
     assert_alike(jax.tree.leaves(ours), jax.tree.leaves(stock), 0)
@@ -99,7 +98,7 @@ def test_gradients_of_gradients_equal_stock(training):
             gradients = jax.grad(loss, (0, 1))(x, params)
             return sum(jnp.sum(g**2) for g in jax.tree.leaves(gradients))
 
-        return jax.tree.leaves(compiled(jax.grad(penalty, (0, 1)))(x, variables["params"]))
+        return jax.tree.leaves(jax.jit(jax.grad(penalty, (0, 1)))(x, variables["params"]))
 
     assert_alike(*map(second, (BatchNorm, nn.BatchNorm)), 1e-4)
 
@@ -117,4 +116,4 @@ def test_a_batch_split_over_devices_gives_the_same(shape):
     mesh = sharding.make_mesh()
     split = sharding.split_batch(mesh), sharding.replicated(mesh)
     both = functools.partial(results, BatchNorm, True)
-    assert_alike(compiled(both, in_shardings=split)(x, variables), compiled(both)(x, variables))
+    assert_alike(jax.jit(both, in_shardings=split)(x, variables), jax.jit(both)(x, variables))

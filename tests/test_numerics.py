@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import command, compiled
+from conftest import AS_USERS_COMPILE, command
 from test_models import TINY, variables_of
 
 import models
@@ -36,7 +36,7 @@ command.run(main)
 
 
 def test_the_reported_programs_are_right_as_the_commands_run_jax():
-    done = subprocess.run(**command("-c", REPORTED))
+    done = subprocess.run(**command("-c", REPORTED, env=AS_USERS_COMPILE))
     assert done.stdout == "right\n", done.stderr
 
 
@@ -66,7 +66,7 @@ def one_step(name, dtype):
         losses = [optax.softmax_cross_entropy_with_integer_labels(x, labels) for x in every]
         return sum(loss.mean() for loss in losses), updates.get("batch_stats", {})
 
-    step = compiled(jax.value_and_grad(loss_of, has_aux=True))
+    step = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
     (loss, stats), gradients = jax.device_get(step(variables["params"]))
     return loss, jax.tree.leaves(stats), jax.tree.leaves(gradients)
 

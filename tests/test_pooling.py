@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_alike, compiled
+from conftest import assert_alike, normal
 
 from models.layers import pooling
 
@@ -37,7 +37,7 @@ ALL = pytest.mark.parametrize(
 def case(name):
     """Returns the arguments of one of CASES: an image, and the rest by keyword."""
     shape, window, stride, padding = CASES[name]
-    x = jax.random.normal(jax.random.key(0), shape)
+    x = normal(0, shape)
     return x, {
         "window_shape": (window, window),
         "strides": (stride, stride),
@@ -53,7 +53,7 @@ def output_and_gradient(function, x):
 def ours_and_stock(kind, x, how):
     """Returns the output and the gradient of both."""
     functions = [functools.partial(function, **how) for function in kind]
-    return compiled(lambda x: [output_and_gradient(function, x) for function in functions])(x)
+    return jax.jit(lambda x: [output_and_gradient(function, x) for function in functions])(x)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -72,7 +72,7 @@ def test_averages_without_the_padding_equal_stock(name):
 
 
 def test_rows_and_columns_may_differ():
-    x = jax.random.normal(jax.random.key(0), (2, 11, 9, 3))
+    x = normal(0, (2, 11, 9, 3))
     how = {"window_shape": (2, 4), "strides": (3, 1), "padding": ((1, 0), (0, 2))}
     for kind in (MAX, AVERAGE, AVERAGE_INSIDE):
         assert_alike(*ours_and_stock(kind, x, how), 1e-6)
@@ -81,12 +81,12 @@ def test_rows_and_columns_may_differ():
 @pytest.mark.parametrize("name", ["3x3 stride 2", "3x3 stride 1"])
 def test_the_gradient_goes_to_the_same_of_equal_values(name):
     x, how = case(name)
-    x = jax.random.randint(jax.random.key(1), x.shape, -1, 2).astype(jnp.float32)
+    x = jnp.asarray(np.random.default_rng(1).integers(-1, 2, x.shape), jnp.float32)
     # whole numbers, different for each window: their sums are exact and name the windows
     y = nn.max_pool(x, **how)
     dy = 1 + jnp.arange(y.size, dtype=jnp.float32).reshape(y.shape)
     ours, stock = (
-        compiled(lambda x, dy, f=f: jax.vjp(functools.partial(f, **how), x)[1](dy)[0])(x, dy)
+        jax.jit(lambda x, dy, f=f: jax.vjp(functools.partial(f, **how), x)[1](dy)[0])(x, dy)
         for f in MAX
     )
     np.testing.assert_array_equal(ours, stock)
@@ -109,7 +109,7 @@ def test_gradients_of_gradients_equal_stock(kind):
         gradient = jax.grad(lambda x: jnp.sum(jnp.sin(function(x, **how))))(x)
         return jnp.sum(gradient**2)
 
-    ours, stock = compiled(lambda x: [jax.grad(penalty, 1)(f, x) for f in kind])(x)
+    ours, stock = jax.jit(lambda x: [jax.grad(penalty, 1)(f, x) for f in kind])(x)
     assert_alike([ours], [stock])
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import compiled
+from conftest import normal
 
 import analysis
 import models
@@ -37,7 +37,7 @@ def test_the_switches_change_no_result(name, switches):
 def learn(name, **fields):
     """Returns the logits of evaluation, and a step's loss, BatchNorm statistics and gradients."""
     module = models.create(name, num_classes=10, **NETWORKS[name], **fields)
-    images = jax.random.normal(jax.random.key(1), (4, 16, 16, 3))
+    images = normal(1, (4, 16, 16, 3))
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), images))
     random = np.random.default_rng(0)
     variables = jax.tree.map(lambda s: random.uniform(0.1, 0.3, s.shape).astype("f"), shapes)
@@ -55,15 +55,15 @@ def learn(name, **fields):
             logits, jnp.arange(4)
         ).mean(), updates
 
-    learned = compiled(jax.value_and_grad(loss, has_aux=True))(variables["params"])
-    return compiled(module.apply)(variables, images), learned
+    learned = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+    return jax.jit(module.apply)(variables, images), learned
 
 
 @pytest.mark.slow
 def test_the_alike_blocks_start_from_weights_of_their_own():
     module = models.create("resnet", num_classes=10, depth=26, layout="cifar")
     image = jnp.zeros((1, 32, 32, 3))
-    params = compiled(lambda key: module.init(key, image))(jax.random.key(0))["params"]
+    params = jax.jit(lambda key: module.init(key, image))(jax.random.key(0))["params"]
     kernels = [params["stage1"][f"block{i}"]["conv2"]["kernel"] for i in range(1, 5)]
     for i, kernel in enumerate(kernels):
         assert np.std(kernel) == pytest.approx((2 / (9 * 16)) ** 0.5, rel=0.1)

@@ -14,7 +14,7 @@ import time
 import fsspec
 import pytest
 import yaml
-from conftest import PROJECT, QUICK, command
+from conftest import PROJECT, command
 from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
@@ -52,7 +52,7 @@ def config(tmp_path):
 
 def script(config, *arguments):
     flags = (f"--config={config}", f"--workdir={config.parent / 'sweep'}")
-    return command("scripts/sweep.py", *arguments, *flags, env=QUICK)
+    return command("scripts/sweep.py", *arguments, *flags)
 
 
 def test_a_space_is_a_product_of_fields_and_of_fields_that_go_together():
@@ -152,8 +152,7 @@ def test_a_dry_run_lists_runs_and_starts_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_measured_here_gives_the_images_per_second(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", QUICK["XLA_FLAGS"])
+def test_a_run_measured_here_gives_the_images_per_second():
     sweep = {"config": "configs/digits.py", "arguments": ["--config.batch_size=8"]}
     [run] = expand.runs([{"seed": 1}], digits.get_config())
     assert estimate.measure(run, sweep, steps=3) > 0
@@ -368,7 +367,7 @@ def test_a_killed_worker_leaves_its_run_locked_until_the_training_ends(config):
     config.write_text(CONFIG.replace("= 30", "= 40_000"))
     sweep_folder.record(folder, sweep | {"runs": {"seed=0": {"seed": 0}}})
     arguments = ("-m", "sweeps.worker", folder, "seed=0")
-    first = subprocess.Popen(**command(*arguments, env=QUICK))
+    first = subprocess.Popen(**command(*arguments))
     log = pathlib.Path(folder, "seed=0", "log.txt")
     end = time.monotonic() + 120
     while not log.exists() or "step 10" not in log.read_text():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import QUICK, assert_alike, command
+from conftest import assert_alike, command
 
 import models
 from analysis.communication import collectives, parse
@@ -38,8 +38,7 @@ def one_step(devices, model_devices):
     images = rng.integers(0, 256, (8, *SHAPE), np.uint8)
     batch = sharding.to_global({"image": images, "label": rng.integers(0, 10, 8, np.int32)}, mesh)
     arguments = before, batch, steps.make_key(0, mesh)
-    options = {"xla_backend_optimization_level": "0"}  # to compile takes the time
-    return step.lower(*arguments).compile(compiler_options=options), arguments
+    return step.lower(*arguments).compile(), arguments
 
 
 @pytest.mark.slow
@@ -94,10 +93,10 @@ def test_a_split_run_is_evaluated_on_one_device(tmp_path):
         *(f"--config.model.{field}={value}" for field, value in FIELDS.items()),
     ]
     length = ["--config.batch_size=16", "--config.total_steps=2", "--config.model_devices=2"]
-    done = subprocess.run(**command("train.py", *flags, *length, devices=4, env=QUICK))
+    done = subprocess.run(**command("train.py", *flags, *length, devices=4))
     assert done.returncode == 0, done.stderr
     expected = metrics.read_lines(tmp_path)[-1]["eval/loss"]
-    done = subprocess.run(**command("eval.py", *flags, env=QUICK))
+    done = subprocess.run(**command("eval.py", *flags))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["loss"] == pytest.approx(expected, rel=1e-5)
 

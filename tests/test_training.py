@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, SMALLEST, command, few_digits
+from conftest import AS_USERS_COMPILE, SMALLEST, command, few_digits
 
 import data
 import models
@@ -42,7 +42,7 @@ def first_batches(config, number):
 
 @pytest.mark.slow
 def test_the_embedded_default_reads_handwriting(tmp_path):
-    done = subprocess.run(**command("train.py", f"--workdir={tmp_path}"))
+    done = subprocess.run(**command("train.py", f"--workdir={tmp_path}", env=AS_USERS_COMPILE))
     assert done.returncode == 0, done.stderr
     (top1,) = (top1 for step, top1 in lines(tmp_path, "eval/top1").items() if step == 330)
     assert top1 >= 0.97
@@ -181,13 +181,13 @@ def wait_for_step(process, workdir, step):
 @pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_where_an_undisturbed_one_ends(tmp_path):
     whole, workdir = tmp_path / "whole", tmp_path / "killed"
-    undisturbed = start(whole, "--config.total_steps=40", env=QUICK)
-    killed = start(workdir, "--config.total_steps=40", env=QUICK)
+    undisturbed = start(whole, "--config.total_steps=40")
+    killed = start(workdir, "--config.total_steps=40")
     wait_for_step(killed, workdir, 23)
     killed.kill()
     killed.communicate()
     # The second time by the run's own config.
-    again = subprocess.Popen(**command("train.py", f"--workdir={workdir}", env=QUICK))
+    again = subprocess.Popen(**command("train.py", f"--workdir={workdir}"))
     for process in (undisturbed, again):
         _, errors = process.communicate()
         assert process.returncode == 0, errors
@@ -198,7 +198,7 @@ def test_a_run_killed_at_any_moment_ends_where_an_undisturbed_one_ends(tmp_path)
 
 def test_after_sigterm_a_run_saves_first_and_says_so(tmp_path):
     length = ("--config.total_steps=100000", "--config.checkpoint_steps=100000")
-    process = start(tmp_path, *length, env=QUICK)
+    process = start(tmp_path, *length)
     wait_for_step(process, tmp_path, 5)
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate()
@@ -220,7 +220,7 @@ def two_processes(workdir, *arguments):
             workdir,
             *arguments,
             devices=2,
-            env=QUICK | cluster | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)},
+            env=cluster | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)},
         )
         for i in (0, 1)
     ]
@@ -228,7 +228,7 @@ def two_processes(workdir, *arguments):
 
 @pytest.mark.slow
 def test_two_processes_with_two_devices_are_one_process_with_four(tmp_path):
-    one = start(tmp_path / "one", "--config.total_steps=8", devices=4, env=QUICK)
+    one = start(tmp_path / "one", "--config.total_steps=8", devices=4)
     processes = [one, *two_processes(tmp_path / "two", "--config.total_steps=8")]
     for process in processes:
         _, errors = process.communicate()
@@ -252,7 +252,7 @@ def test_after_sigterm_to_one_of_two_processes_both_save_the_same_step(tmp_path)
 
 
 def evaluate(workdir, *arguments):
-    done = subprocess.run(**command("eval.py", f"--workdir={workdir}", *arguments, env=QUICK))
+    done = subprocess.run(**command("eval.py", f"--workdir={workdir}", *arguments))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
@@ -320,5 +320,5 @@ config.batch_size = 8
 config.total_steps = 2
 train.train(config, {str(tmp_path)!r})
 """
-    done = subprocess.run(**command("-c", script, env=QUICK))
+    done = subprocess.run(**command("-c", script))
     assert done.returncode == 0, done.stderr

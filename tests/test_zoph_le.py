@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import compiled
 
 import analysis
 import models
@@ -40,7 +39,7 @@ def test_a_network_of_1x1_kernels_by_hand():
         params[f"layer{layer}_conv"]["kernel"][0, 0, :, 0] = kernel
     params["fc"]["kernel"] = np.eye(2)
     variables = {"params": params, "batch_stats": stats}
-    logits, maps = compiled(
+    logits, maps = jax.jit(
         lambda x: (module.apply(variables, x), models.features(module, variables, x))
     )(image)
     maps = {name: map_[0, :, :, 0] for name, map_ in maps.items()}
