@@ -400,16 +400,22 @@ def subset(source, chosen):
 
 
 def part(config, split: str, train: bool, class_names: list[str] | None = None):
-    """Returns a part of a split, "train[10%:90%]", of its images in an order that is random but fixed."""
-    match = re.fullmatch(r"([^\[]+)\[(?:(\d+)%)?:(?:(\d+)%)?\]", split)
+    """Returns a part of a split, "train[10%:90%]" or "train[:500]", in an order that is random but fixed."""
+    match = re.fullmatch(r"([^\[]+)\[(\d+%?)?:(\d+%?)?\]", split)
     if not match:
         raise ValueError(
-            f"split {split!r}: a part of a split looks like train[:80%] or train[80%:]"
+            f"split {split!r}: a part of a split looks like train[:80%], train[80%:] or train[:500]"
         )
     config = config.copy_and_resolve_references()
     config["train_split" if train else "eval_split"] = match[1]
     whole = open_source(config, train, class_names)
-    first, last = (len(whole) * int(at) // 100 for at in (match[2] or 0, match[3] or 100))
+
+    def number(at: str) -> int:
+        return len(whole) * int(at[:-1]) // 100 if at.endswith("%") else int(at)
+
+    first, last = number(match[2] or "0%"), number(match[3] or "100%")
+    if last > len(whole):
+        raise ValueError(f"split {split!r}: {match[1]} has {len(whole):,} images")
     chosen = np.random.default_rng(0).permutation(len(whole))[first:last]
     if not len(chosen):
         raise ValueError(f"split {split!r} is empty: {match[1]} has {len(whole)} images")

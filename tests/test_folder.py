@@ -145,6 +145,15 @@ def test_a_part_of_a_folder_without_splits_is_one_of_its_training_images(whole):
     assert not paths_of(parts[0]) & paths_of(parts[1])
 
 
+def test_a_part_may_be_of_a_number_of_images(whole):
+    parts = [opened(whole, train_split=split) for split in ("train[:3]", "train[3:10]")]
+    assert [len(part) for part in parts] == [3, 7]
+    assert not paths_of(parts[0]) & paths_of(parts[1])
+    assert paths_of(parts[1]) <= paths_of(opened(whole))
+    with pytest.raises(ValueError, match="'train\\[:14\\]': train has 13 images"):
+        opened(whole, train_split="train[:14]")
+
+
 def test_a_folder_with_splits_of_other_names_is_none_without_splits(pets):
     with pytest.raises(FileNotFoundError, match="holds no split 'training' .it holds train, val"):
         opened(pets, train_split="training", eval_split="validation")
