@@ -66,7 +66,7 @@ class Run:
     and layers are kept in the order in which the network asked for them.
     """
 
-    def __init__(self, module, images, monkeypatch, progress=1.0):
+    def __init__(self, module, images, monkeypatch, progress=1.0, largest_scale=1.5):
         random = np.random.default_rng(0)
         self.layers, self.coins = {nn.Conv: [], nn.Dense: [], BatchNorm: []}, []
 
@@ -74,7 +74,7 @@ class Run:
             if path[-1].key == "kernel":
                 values = random.normal(0, np.sqrt(2 / np.prod(leaf.shape[:-1])), leaf.shape)
             elif path[-1].key in ("scale", "var"):
-                values = random.uniform(0.5, 1.5, leaf.shape)
+                values = random.uniform(0.5, largest_scale, leaf.shape)
             else:
                 values = random.normal(0, 0.3, leaf.shape)
             return values.astype(leaf.dtype)

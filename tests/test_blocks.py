@@ -21,7 +21,16 @@ from reference import (
 )
 
 import models
-from models import densenet, googlenet, mobilenet, preact_resnet, resnet, shufflenet
+from models import (
+    densenet,
+    googlenet,
+    mobilenet,
+    preact_resnet,
+    resnet,
+    resnext,
+    shufflenet,
+    shufflenet_v2,
+)
 
 CLASSES = 5
 
@@ -30,10 +39,10 @@ def pictures(side, spread=1.0, number=3):
     return np.random.default_rng(1).normal(0, spread, (number, side, side, 3)).astype(np.float32)
 
 
-def compare(monkeypatch, reference, name, images, progress=1.0, **fields):
+def compare(monkeypatch, reference, name, images, progress=1.0, largest_scale=1.5, **fields):
     """Compares a network with `reference(layers, images)`, which returns the logits."""
     module = models.create(name, num_classes=CLASSES, **fields)
-    layers = Reference(Run(module, images, monkeypatch, progress))
+    layers = Reference(Run(module, images, monkeypatch, progress, largest_scale))
     layers.see("logits", reference(layers, np.float64(images)))
     layers.compare()
 
@@ -41,14 +50,15 @@ def compare(monkeypatch, reference, name, images, progress=1.0, **fields):
 # AlexNet, ZFNet, VGG. Their pixels are far from 0, so that response normalisation acts.
 
 
-@pytest.mark.parametrize("towers", ["across", "tower"])
-def test_alexnet(monkeypatch, towers):
+@pytest.mark.parametrize("towers, stem", [("across", "imagenet"), ("tower", "small")])
+def test_alexnet(monkeypatch, towers, stem):
     def response(x):
         parts = np.split(x, 2, -1) if towers == "tower" else [x]
         return np.concatenate([response_norm(part, alpha=1e-4, k=2) for part in parts], -1)
 
     def reference(layers, x):
-        x = layers.see("conv1", relu(layers.conv(x, 96, 11, 4, padding=2)))
+        kernel, stride = (11, 4) if stem == "imagenet" else (5, 2)
+        x = layers.see("conv1", relu(layers.conv(x, 96, kernel, stride, padding=2)))
         x = max_pool(response(x), 3, 2)
         x = layers.see("conv2", relu(layers.conv(x, 256, 5, groups=2)))
         x = max_pool(response(x), 3, 2)
@@ -60,7 +70,9 @@ def test_alexnet(monkeypatch, towers):
         x = layers.drop(layers.see("fc7", relu(layers.dense(x, 16))), 0.5)
         return layers.dense(x, CLASSES)
 
-    compare(monkeypatch, reference, "alexnet", pictures(63, 100.0), hidden=16, response_norm=towers)
+    images = pictures(63 if stem == "imagenet" else 31, 100.0)
+    fields = {"hidden": 16, "response_norm": towers, "stem": stem}
+    compare(monkeypatch, reference, "alexnet", images, **fields)
 
 
 def test_alexnet_of_a_single_tower(monkeypatch):
@@ -85,14 +97,16 @@ def rescale(kernel, limit):
     return np.where(rms > limit, kernel * limit / rms, kernel)
 
 
-def test_zfnet(monkeypatch):
+@pytest.mark.parametrize("stem", ["imagenet", "small"])
+def test_zfnet(monkeypatch, stem):
     limit = 0.117  # about half of the filters are above it
+    padding, of_conv2 = (1, (2, 0)) if stem == "imagenet" else (3, (1, 2))  # its stride, padding
 
     def reference(layers, x):
-        x = layers.conv(x, 96, 7, 2, padding=1, change=lambda kernel: rescale(kernel, limit))
+        x = layers.conv(x, 96, 7, 2, padding, change=lambda kernel: rescale(kernel, limit))
         x = layers.see("conv1", relu(x))
         x = response_norm(max_pool(x, 3, 2, padding="ceil"), alpha=1e-4, k=2)
-        x = layers.see("conv2", relu(layers.conv(x, 256, 5, 2, padding=0)))
+        x = layers.see("conv2", relu(layers.conv(x, 256, 5, *of_conv2)))
         x = response_norm(max_pool(x, 3, 2, padding="ceil"), alpha=1e-4, k=2)
         for i, features in enumerate((384, 384, 256), 3):
             x = layers.see(f"conv{i}", relu(layers.conv(x, features, 3)))
@@ -101,8 +115,9 @@ def test_zfnet(monkeypatch):
         x = layers.drop(layers.see("fc7", relu(layers.dense(x, 16))), 0.5)
         return layers.dense(x, CLASSES)
 
-    fields = {"hidden": 16, "filter_rms": limit}
-    compare(monkeypatch, reference, "zfnet", pictures(63, 100.0), **fields)
+    images = pictures(63 if stem == "imagenet" else 30, 100.0)
+    fields = {"hidden": 16, "filter_rms": limit, "stem": stem}
+    compare(monkeypatch, reference, "zfnet", images, **fields)
 
 
 def test_zfnets_filters_get_the_gradient_of_the_rescaled_ones_times_a_constant():
@@ -125,18 +140,20 @@ def test_zfnets_filters_get_the_gradient_of_the_rescaled_ones_times_a_constant()
     close(found, gradient.transpose(1, 2, 0, 3), "kernel")
 
 
-def test_vgg(monkeypatch):
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_vgg(monkeypatch, batch_norm):
     def reference(layers, x):
         for stage, width in enumerate((64, 128, 256, 512, 512), 1):
             for _ in range(2 if stage == 1 else 1):
-                x = relu(layers.conv(x, width, 3))
+                x = layers.conv(x, width, 3)
+                x = relu(layers.norm(x) if batch_norm else x)
             x = max_pool(layers.see(f"stage{stage}", x), 2, 2)
         x = x.reshape(len(x), -1)
         x = layers.drop(layers.see("fc6", relu(layers.dense(x, 16))), 0.5)
         x = layers.drop(layers.see("fc7", relu(layers.dense(x, 16))), 0.5)
         return layers.dense(x, CLASSES)
 
-    fields = {"stages": (2, 1, 1, 1, 1), "hidden": 16}
+    fields = {"stages": (2, 1, 1, 1, 1), "hidden": 16, "batch_norm": batch_norm}
     compare(monkeypatch, reference, "vgg", pictures(32), **fields)
 
 
@@ -154,8 +171,16 @@ def inception(x, widths, conv, kernel_5x5):
     return np.concatenate(branches, axis=-1)
 
 
-@pytest.mark.parametrize("form", ["paper", "batch_norm", "torchvision"])
-def test_googlenet(monkeypatch, form):
+@pytest.mark.parametrize(
+    "form, stem",
+    [
+        ("paper", "imagenet"),
+        ("paper", "small"),
+        ("batch_norm", "imagenet"),
+        ("torchvision", "imagenet"),
+    ],
+)
+def test_googlenet(monkeypatch, form, stem):
     modules = {"4a": (5, 2, 3, 2, 4, 3), "4d": (3, 4, 4, 3, 2, 5), "5a": (6, 3, 4, 2, 5, 3)}
     monkeypatch.setattr(googlenet, "INCEPTION", modules)
     kernel_5x5, last_pooling = (3, 2) if form == "torchvision" else (5, 3)
@@ -169,14 +194,18 @@ def test_googlenet(monkeypatch, form):
             return response_norm(x, alpha=1e-4 / 5, k=1) if form == "paper" else x
 
         def head(x):  # sees maps of 6 x 6; torchvision averages them to 4 x 4
-            if form == "torchvision":
+            if stem == "small":  # of 4 x 4, smaller than the paper's window
+                x = average_pool(x, 4, 3)
+            elif form == "torchvision":
                 x = average_pool(x, 2, 1)[:, [0, 1, 3, 4]][:, :, [0, 1, 3, 4]]
             else:
                 x = average_pool(x, 5, 3)
             x = conv(x, 128, 1).reshape(len(x), -1)
             return layers.dense(layers.drop(relu(layers.dense(x, 1024)), 0.7), CLASSES)
 
-        x = max_pool(layers.see("conv1", conv(x, 64, 7, 2)), 3, 2, padding="ceil")
+        x = layers.see("conv1", conv(x, 64, 3 if stem == "small" else 7, 2))
+        if stem == "imagenet":
+            x = max_pool(x, 3, 2, padding="ceil")
         x = response(conv(conv(response(x), 64, 1), 192, 3))
         x = max_pool(layers.see("conv2", x), 3, 2, padding="ceil")
         for name, widths in modules.items():
@@ -187,7 +216,8 @@ def test_googlenet(monkeypatch, form):
                 layers.see({"4a": "aux1", "4d": "aux2"}[name], head(x))
         return layers.dense(layers.drop(x.mean((1, 2)), 0.4), CLASSES)
 
-    compare(monkeypatch, reference, "googlenet", pictures(96, 100.0), form=form)
+    images = pictures(32 if stem == "small" else 96, 100.0)
+    compare(monkeypatch, reference, "googlenet", images, form=form, stem=stem)
 
 
 # Residual networks
@@ -199,7 +229,21 @@ def pad_channels(x, features, stride):
     return np.pad(x, [(0, 0)] * 3 + [(0, features - x.shape[-1])])
 
 
-@pytest.mark.parametrize("fields", [{"shortcut": "A"}, {"shortcut": "C"}, {"residual": False}])
+def imagenet_stem(layers, x, width):
+    """conv1 and the pooling of table 1 in the papers on ResNet, ResNeXt and DenseNet."""
+    x = relu(layers.norm(layers.conv(x, width, 7, 2)))
+    return layers.see("stem", max_pool(x, 3, 2, padding=1))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"shortcut": "A"},
+        {"shortcut": "A", "shortcut_zeros": "around"},
+        {"shortcut": "C"},
+        {"residual": False},
+    ],
+)
 def test_resnet_of_cifar(monkeypatch, fields):
     monkeypatch.setattr(resnet, "blocks_per_stage", lambda *_: (1, 1))
 
@@ -210,7 +254,8 @@ def test_resnet_of_cifar(monkeypatch, fields):
             return relu(y)
         if fields["shortcut"] == "C":
             return relu(y + layers.norm(layers.conv(x, width, 1, stride)))
-        return relu(y + pad_channels(x, width, stride))
+        x = pad_channels(x, width, stride)
+        return relu(y + (np.roll(x, 8, -1) if "shortcut_zeros" in fields and stride == 2 else x))
 
     def reference(layers, x):
         x = layers.see("stem", relu(layers.norm(layers.conv(x, 16, 3))))
@@ -219,6 +264,65 @@ def test_resnet_of_cifar(monkeypatch, fields):
         return layers.dense(x.mean((1, 2)), CLASSES)
 
     compare(monkeypatch, reference, "resnet", pictures(8), layout="cifar", depth=8, **fields)
+
+
+def residual_block(layers, x, convolutions):
+    """Figure 5: each convolution and BN, ReLU between; shortcut B, a 1x1 where the shape changes."""
+    features = convolutions[-1][0]
+    stride = max(stride for _, _, stride, *_ in convolutions)
+    y = x
+    for i, (width, kernel, step, *groups) in enumerate(convolutions):
+        y = layers.conv(relu(y) if i else y, width, kernel, step, None, *groups)
+        y = layers.norm(y)
+    if x.shape[-1] != features or stride > 1:
+        x = layers.norm(layers.conv(x, features, 1, stride))
+    return relu(y + x)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"depth": 18}, {"depth": 50}, {"depth": 50, "bottleneck_stride": "1x1"}]
+)
+def test_resnet_of_imagenet(monkeypatch, fields):
+    monkeypatch.setattr(resnet, "blocks_per_stage", lambda *_: (2, 1))
+
+    def reference(layers, x):
+        def block(x, width, stride):
+            if fields["depth"] == 18:
+                return residual_block(layers, x, [(width, 3, stride), (width, 3, 1)])
+            of_1x1, of_3x3 = (stride, 1) if "bottleneck_stride" in fields else (1, stride)
+            convolutions = [(width, 1, of_1x1), (width, 3, of_3x3), (4 * width, 1, 1)]
+            return residual_block(layers, x, convolutions)
+
+        x = imagenet_stem(layers, x, 64)
+        x = layers.see("stage1", block(block(x, 64, 1), 64, 1))
+        x = layers.see("stage2", block(x, 128, 2))
+        return layers.dense(x.mean((1, 2)), CLASSES)
+
+    compare(monkeypatch, reference, "resnet", pictures(16), **fields)
+
+
+@pytest.mark.parametrize("layout", ["cifar", "imagenet"])
+def test_resnext(monkeypatch, layout):
+    monkeypatch.setattr(resnext, "blocks_per_stage", lambda *_: (2, 1))
+    paths, width = 3, 2
+
+    def reference(layers, x):
+        def block(x, stage, stride):
+            grouped, features = paths * width * stage, 256 * stage
+            convolutions = [(grouped, 1, 1), (grouped, 3, stride, paths), (features, 1, 1)]
+            return residual_block(layers, x, convolutions)
+
+        if layout == "imagenet":
+            x = imagenet_stem(layers, x, 64)
+        else:
+            x = layers.see("stem", relu(layers.norm(layers.conv(x, 64, 3))))
+        x = layers.see("stage1", block(block(x, 1, 1), 1, 1))
+        x = layers.see("stage2", block(x, 2, 2))
+        return layers.dense(x.mean((1, 2)), CLASSES)
+
+    fields = {"layout": layout, "cardinality": paths, "base_width": width}
+    side = 16 if layout == "imagenet" else 8
+    compare(monkeypatch, reference, "resnext", pictures(side), **fields)
 
 
 def preactivation_unit(layers, x, convolutions, order, option, first):
@@ -276,11 +380,9 @@ def test_preactivation_resnet(monkeypatch, fields):
             return preactivation_unit(layers, x, convolutions, order, option, first)
 
         if "layout" in fields:
-            width, x = 64, relu(layers.norm(layers.conv(x, 64, 7, 2)))
-            x = max_pool(x, 3, 2, padding=1)
+            width, x = 64, imagenet_stem(layers, x, 64)
         else:
-            width, x = 16, relu(layers.norm(layers.conv(x, 16, 3)))
-        layers.see("stem", x)
+            width, x = 16, layers.see("stem", relu(layers.norm(layers.conv(x, 16, 3))))
         x = layers.see("stage1", unit(x, width, 1, first="first_unit_norm" not in fields))
         x = layers.see("stage2", unit(unit(x, 2 * width, 2), 2 * width, 1))
         if order == "full_preactivation":
@@ -296,8 +398,10 @@ def test_preactivation_resnet(monkeypatch, fields):
 # DenseNet
 
 
-@pytest.mark.parametrize("bottleneck", [False, True])
-def test_densenet_of_cifar(monkeypatch, bottleneck):
+@pytest.mark.parametrize(
+    "layout, bottleneck", [("cifar", False), ("cifar", True), ("imagenet", True)]
+)
+def test_densenet(monkeypatch, layout, bottleneck):
     monkeypatch.setattr(densenet, "layers_per_block", lambda *_: (2, 1))
     growth_rate = 4
 
@@ -305,7 +409,10 @@ def test_densenet_of_cifar(monkeypatch, bottleneck):
         return relu(layers.norm(x))
 
     def reference(layers, x):
-        x = layers.see("stem", layers.conv(x, 2 * growth_rate if bottleneck else 16, 3))
+        if layout == "imagenet":
+            x = imagenet_stem(layers, x, 2 * growth_rate)
+        else:
+            x = layers.see("stem", layers.conv(x, 2 * growth_rate if bottleneck else 16, 3))
         for block, dense_layers in enumerate((2, 1), 1):
             for _ in range(dense_layers):
                 y = x
@@ -321,30 +428,49 @@ def test_densenet_of_cifar(monkeypatch, bottleneck):
                 x = average_pool(x, 2, 2)
         return layers.dense(activate(layers, x).mean((1, 2)), CLASSES)
 
-    fields = {"layout": "cifar", "growth_rate": growth_rate, "bottleneck": bottleneck}
-    compare(monkeypatch, reference, "densenet", pictures(8), dropout=0.2, **fields)
+    fields = {"layout": layout, "growth_rate": growth_rate, "bottleneck": bottleneck}
+    side = 16 if layout == "imagenet" else 8
+    compare(monkeypatch, reference, "densenet", pictures(side), dropout=0.2, **fields)
 
 
 # MobileNet and ShuffleNet
 
 
-def test_mobilenet(monkeypatch):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"padding": "symmetric", "activation": "relu6", "head_conv": True},
+        {"stem": "small"},
+        {"separable": False},
+    ],
+)
+def test_mobilenet(monkeypatch, fields):
     body = ((1, 32), (2, 64), (1, 64))  # stride, channels
     monkeypatch.setattr(mobilenet, "BODY", body)
+    padding = None if "padding" in fields else "SAME"
+    strides = (1, 1, 1, 1) if "stem" in fields else (2, 1, 2, 1)
 
     def reference(layers, x):
         def unit(x, *geometry, groups=1):
-            x = layers.conv(x, *geometry, padding="SAME", groups=groups)
-            return relu(layers.norm(x, epsilon=1e-3, momentum=0.9997))
+            x = layers.conv(x, *geometry, padding=padding, groups=groups)
+            x = relu(layers.norm(x, epsilon=1e-3, momentum=0.9997))
+            return np.minimum(x, 6) if "activation" in fields else x
 
-        x = layers.see("stem", unit(x, 16, 3, 2))
-        for i, (stride, channels) in enumerate(body, 2):
-            x = unit(x, x.shape[-1], 3, stride, groups=x.shape[-1])
-            x = layers.see(f"conv{i}", unit(x, channels // 2, 1))
+        x = layers.see("stem", unit(x, 16, 3, strides[0]))
+        for i, (stride, (_, channels)) in enumerate(zip(strides[1:], body, strict=True), 2):
+            if "separable" in fields:
+                x = unit(x, channels // 2, 3, stride)
+            else:
+                x = unit(x, x.shape[-1], 3, stride, groups=x.shape[-1])
+                x = unit(x, channels // 2, 1)
+            layers.see(f"conv{i}", x)
+        x = unit(x, 1024, 1) if "head_conv" in fields else x
         return layers.dense(layers.drop(x.mean((1, 2)), 0.3), CLASSES)
 
-    fields = {"width_multiplier": 0.5, "dropout": 0.3}
-    compare(monkeypatch, reference, "mobilenet", pictures(16), **fields)
+    fields = {"width_multiplier": 0.5, "dropout": 0.3} | fields
+    # By larger scales some values are above 6, where ReLU6 cuts.
+    compare(monkeypatch, reference, "mobilenet", pictures(16), largest_scale=4.0, **fields)
 
 
 def shuffle_unit(layers, x, features, stride, groups, shuffled, first):
@@ -363,15 +489,19 @@ def shuffle_unit(layers, x, features, stride, groups, shuffled, first):
     return relu(np.concatenate([average_pool(x, 3, 2, padding=1), y], axis=-1))
 
 
-@pytest.mark.parametrize("groups, shuffled", [(2, False), (3, True)])
-def test_shufflenet(monkeypatch, groups, shuffled):
+def small_or_pooled_stem(layers, x, width, stem):
+    x = relu(layers.norm(layers.conv(x, width, 3, 2 if stem == "imagenet" else 1)))
+    return layers.see("stem", max_pool(x, 3, 2, padding=1) if stem == "imagenet" else x)
+
+
+@pytest.mark.parametrize("groups, shuffled, stem", [(2, False, "small"), (3, True, "imagenet")])
+def test_shufflenet(monkeypatch, groups, shuffled, stem):
     monkeypatch.setattr(shufflenet, "UNITS", (2, 1))
     # A quarter of table 1's channels, and their multiples of 4 x groups.
-    stem, widths = {2: (6, (56, 104)), 3: (6, (60, 120))}[groups]
+    widths = {2: (56, 104), 3: (60, 120)}[groups]
 
     def reference(layers, x):
-        x = relu(layers.norm(layers.conv(x, stem, 3, 2)))
-        x = layers.see("stem", max_pool(x, 3, 2, padding=1))
+        x = small_or_pooled_stem(layers, x, 6, stem)
         for stage, features in enumerate(widths, 2):
             for i in range(4 - stage):
                 first = stage == 2 and i == 0
@@ -379,8 +509,39 @@ def test_shufflenet(monkeypatch, groups, shuffled):
             layers.see(f"stage{stage}", x)
         return layers.dense(x.mean((1, 2)), CLASSES)
 
-    fields = {"groups": groups, "scale": 0.25, "shuffle": shuffled}
-    compare(monkeypatch, reference, "shufflenet", pictures(32), **fields)
+    fields = {"groups": groups, "scale": 0.25, "shuffle": shuffled, "stem": stem}
+    images = pictures(8 if stem == "small" else 32)
+    compare(monkeypatch, reference, "shufflenet", images, **fields)
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "small"])
+def test_shufflenet_v2(monkeypatch, stem):
+    monkeypatch.setitem(shufflenet_v2.CHANNELS, 0.5, (8, 12, 20))
+    monkeypatch.setattr(shufflenet_v2, "UNITS", (2, 1))
+
+    def reference(layers, x):
+        def conv(x, *geometry, groups=1):
+            return layers.norm(layers.conv(x, *geometry, groups=groups))
+
+        def unit(x, features, stride):
+            """Figure 3c and d."""
+            half = features // 2
+            if stride == 1:
+                left, x = x[..., :half], x[..., half:]
+            else:
+                left = relu(conv(conv(x, x.shape[-1], 3, 2, groups=x.shape[-1]), half, 1))
+            x = conv(relu(conv(x, half, 1)), half, 3, stride, groups=half)
+            x = relu(conv(x, half, 1))
+            return np.stack([left, x], -1).reshape(*x.shape[:-1], features)  # shuffled
+
+        x = small_or_pooled_stem(layers, x, 24, stem)
+        x = layers.see("stage2", unit(unit(x, 8, 2), 8, 1))
+        x = layers.see("stage3", unit(x, 12, 2))
+        x = layers.see("conv5", relu(conv(x, 20, 1)))
+        return layers.dense(x.mean((1, 2)), CLASSES)
+
+    images = pictures(8 if stem == "small" else 32)
+    compare(monkeypatch, reference, "shufflenet_v2", images, width_multiplier=0.5, stem=stem)
 
 
 # Searched networks

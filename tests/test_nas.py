@@ -315,25 +315,27 @@ def test_a_config_of_a_search_can_be_built(name):
         supernet.of_config(child.model, config.nas.space.nodes, config.nas.space.operations)
 
 
-def test_each_step_of_a_child_is_augmented_by_a_key_of_its_own(monkeypatch):
+def test_a_child_is_trained_by_smoothed_labels_and_a_key_of_its_own_each_step(monkeypatch):
     class Keys:
         """Leaves behind the key that augmentation was given."""
 
         def apply(self, variables, images, terms, train, mutable):
-            return jnp.zeros((2, 3)), {"batch_stats": images}
+            return jnp.array([[4.0, 0.0, 1.0]] * 2), {"batch_stats": images}
 
     def make_preprocess(config, train):
         return lambda key, images: jax.random.key_data(key)
 
     monkeypatch.setattr(data, "make_preprocess", make_preprocess)
     child = object.__new__(proxy.Proxy)
-    child.config = ConfigDict({"input": {}, "label_smoothing": 0.0})
+    child.config = ConfigDict({"input": {}, "label_smoothing": 0.3})
     child.model, child._tx = Keys(), optax.sgd(1.0)
     batch = {"image": None, "label": jnp.zeros(2, int)}
 
     def key(seed, step):
         now = TrainState(jnp.array(step), {}, {}, child._tx.init({}))
-        after, _ = child._train_step(now, batch, None, jax.random.key(seed), np.inf)
+        after, loss = child._train_step(now, batch, None, jax.random.key(seed), np.inf)
+        # -log p of logits 4, 0, 1 with targets 0.8, 0.1, 0.1 (arXiv:1512.00567, section 7)
+        assert loss == pytest.approx(np.log(np.exp([4, 0, 1]).sum()) - (0.8 * 4 + 0.1 * 1))
         return tuple(np.asarray(after.batch_stats))
 
     assert len({key(seed, step) for seed in (0, 1) for step in (0, 1, 2)}) == 6

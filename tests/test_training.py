@@ -40,6 +40,17 @@ def first_batches(config, number):
     return [next(iterator) for _ in range(number)]
 
 
+def test_the_training_step_has_the_numbers_of_the_config(digits, monkeypatch):
+    given = {}
+    monkeypatch.setattr(steps, "make_train_step", lambda *_, **named: given.update(named))
+    expected = {"label_smoothing": 0.2, "aux_weight": 0.7}
+    digits.update(expected)
+    digits.optimizer.freeze_batch_stats = True
+    train.build(digits, sharding.make_mesh(jax.devices()[:1]), 40, 10.0)
+    expected |= {"total_steps": 40, "freeze_batch_stats": True}
+    assert {name: given[name] for name in expected} == expected
+
+
 @pytest.mark.slow
 def test_the_embedded_default_reads_handwriting(tmp_path):
     done = subprocess.run(**command("train.py", f"--workdir={tmp_path}", env=AS_USERS_COMPILE))
