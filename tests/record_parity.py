@@ -26,7 +26,7 @@ RUN = (  # networks whose logits are stored
     "pytorchcv/preresnet50", "pytorchcv/preresnet20_cifar10", "pytorchcv/resnext29_32x4d_cifar10",
     "pytorchcv/densenet40_k12_cifar10", "pytorchcv/densenet40_k12_bc_cifar10",
     "pytorchcv/mobilenet_wd4", "pytorchcv/shufflenet_g3_wd4", "pytorchcv/shufflenetv2_wd2",
-    "pytorchcv/shufflenetv2b_wd2", "pytorchcv/nasnet_4a1056",
+    "pytorchcv/shufflenetv2b_wd2",
 )  # fmt: skip
 NAMED = (  # networks whose names and sizes are stored
     *(f"torchvision/vgg{d}{bn}" for d in (11, 13, 16, 19) for bn in ("", "_bn")),
@@ -55,11 +55,10 @@ NAMED = (  # networks whose names and sizes are stored
     *(f"pytorchcv/shufflenetv2{w}" for w in ("_wd2", "_w1", "b_wd2")),
     *(f"pytorchcv/nasnet_{n}" for n in ("4a1056", "6a4032")),
     *(f"pytorchcv/{pre}resnet{d}_cifar10" for pre in ("", "pre")
-      for d in (20, 56, 110, "164bn", "272bn", "542bn", 1001, 1202)),
+      for d in (20, 56, 110, "164bn")),
     *(f"pytorchcv/resnext{n}d_cifar10" for n in ("20_16x4", "20_32x2", "20_32x4", "29_32x4",
-                                                 "29_16x64", "272_1x64", "272_2x32")),
-    *(f"pytorchcv/densenet{n}_cifar10" for n in ("40_k12", "100_k12", "100_k24", "40_k12_bc",
-      "40_k24_bc", "40_k36_bc", "100_k12_bc", "190_k40_bc", "250_k24_bc")),
+                                                 "29_16x64")),
+    *(f"pytorchcv/densenet{n}_cifar10" for n in ("40_k12", "40_k12_bc", "40_k24_bc", "40_k36_bc")),
     *(f"pytorchcv/{n}_{data}" for data in ("cifar100", "svhn") for n in
       ("resnet20", "preresnet20", "resnext29_32x4d", "densenet40_k12")),
 )  # fmt: skip
