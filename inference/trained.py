@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import difflib
+import functools
 from collections.abc import Iterable, Iterator
 
 import flax.linen as nn
@@ -25,12 +27,13 @@ def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) 
       config: in place of that of the run.
 
     Raises:
-      FileNotFoundError: there is no checkpoint, or not that one.
+      FileNotFoundError: there is no such folder, no checkpoint, or not that one.
       ValueError: the run has recorded no config, the network is another, or the checkpoint is damaged.
     """
     header = metrics.newest_header(metrics.read_lines(workdir))
     config = config or command.config_of(header)
     if config is None:
+        _check_folder(workdir)
         raise ValueError(
             f"{workdir} holds no run: train.py and scripts/import_torch.py make one, with its config"
         )
@@ -42,6 +45,19 @@ def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) 
         saved.network = module, shape
         restored = saved.restore(checkpoint, like)
     return Trained(config, module, restored, header, mesh)
+
+
+def _check_folder(workdir) -> None:
+    """Raises FileNotFoundError where there is no such folder; the message names the nearest beside it."""
+    folder = files.absolute(workdir)
+    if not folder.is_dir():
+        beside = folder.parent.iterdir() if folder.parent.is_dir() else []
+        near = difflib.get_close_matches(folder.name, [path.name for path in beside], n=1)
+        did_you_mean = f" (did you mean {folder.parent / near[0]}?)" if near else ""
+        raise FileNotFoundError(
+            f"there is no folder {workdir}{did_you_mean}: give that of a run; "
+            "scripts/import_torch.py makes one of published weights"
+        )
 
 
 def find(what: str) -> "Trained":
@@ -76,7 +92,8 @@ def find(what: str) -> "Trained":
     variables = jax.device_put(variables, sharding.replicated(mesh))
     step = np.zeros((), np.int32)
     start = state.TrainState(step, variables["params"], variables.get("batch_stats", {}), {})
-    return Trained(config, module, start, {"weights": name}, mesh)
+    header = {"weights": name} | data.imagenet.header(module.num_classes)
+    return Trained(config, module, start, header, mesh)
 
 
 @dataclasses.dataclass
@@ -99,10 +116,11 @@ class Trained:
         """The step of the checkpoint."""
         return int(self.state.step)
 
-    @property
+    @functools.cached_property
     def class_names(self) -> list[str]:
-        """The name of each logit; its number, where the run has not recorded the names."""
-        return self.header.get("classes") or [str(i) for i in range(self.config.model.num_classes)]
+        """The name of each logit, "tench" for n01440764; its number, where the run recorded no names."""
+        numbers = map(str, range(self.config.model.num_classes))
+        return data.readable(self.header.get("classes") or list(numbers))
 
     def preprocess(self, images: Iterable) -> jax.Array:
         """Returns images as the network sees them, float32 [N, image_size, image_size, 3 or 1].

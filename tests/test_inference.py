@@ -1,6 +1,8 @@
 """Answers: the same from the command, from Python and from an evaluation, whatever an image comes as."""
 
 import csv
+import dataclasses
+import importlib.resources
 import json
 import subprocess
 
@@ -12,6 +14,7 @@ from PIL import Image
 import data
 import inference
 import train
+from data import imagenet
 from training import metrics
 
 
@@ -133,6 +136,25 @@ def test_where_no_image_can_be_read_that_is_said(run, tmp_path):
 def test_a_folder_without_a_run_is_told(tmp_path):
     with pytest.raises(ValueError, match="holds no run"):
         inference.load(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for name, near in (("nine", f"did you mean {tmp_path}/mine"), ("resnet50", "resnet50: give")):
+        with pytest.raises(
+            FileNotFoundError, match=f"there is no folder {tmp_path}/{name}.*{near}"
+        ):
+            inference.load(tmp_path / name)
+
+
+def test_synsets_of_imagenet_are_shown_by_their_names(run):
+    named = dataclasses.replace(run, header={"classes": ["n01440764", "dark"]})
+    assert named.top(np.array([0.7, 0.3])) == [("tench", 0.7), ("dark", 0.3)]
+
+
+def test_the_names_of_imagenet_are_complete_and_in_order():
+    names = imagenet.names()
+    package = importlib.resources.files("tensorflow_datasets")
+    assert list(names) == (package / "datasets/imagenet2012/labels.txt").read_text().split()
+    assert len(set(names.values())) == 1000 and names["n15075141"] == "toilet tissue"
+    assert imagenet.header(10) == {} and imagenet.header(1000) == {"classes": list(names)}
 
 
 def test_links_in_a_folder_do_not_lead_in_circles(photographs, tmp_path):
