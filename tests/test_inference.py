@@ -1,14 +1,19 @@
 """Answers: the same from the command, from Python and from an evaluation, whatever an image comes as."""
 
+import asyncio
 import csv
 import dataclasses
+import gc
 import importlib.resources
 import json
+import re
+import signal
 import subprocess
+import threading
 
 import numpy as np
 import pytest
-from conftest import QUICK, command, few_digits
+from conftest import PROJECT, QUICK, command, few_digits
 from PIL import Image
 
 import data
@@ -81,6 +86,31 @@ def test_an_image_is_the_same_as_a_file_bytes_a_picture_or_an_array(run, photogr
         run.predict([np.zeros((9, 9, 3))])
 
 
+def test_the_lines_of_the_page_work_in_a_notebook(
+    workdir, photographs, tmp_path, monkeypatch, capfd
+):
+    text = (PROJECT / "docs" / "use.md").read_text("utf-8")
+    (lines,) = re.findall(r"^```python\n(import inference\n.*?)^```", text, re.M | re.S)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(workdir)
+    (tmp_path / "photo.jpg").symlink_to(photographs / "test" / "dark" / "0.png")
+    monkeypatch.chdir(tmp_path)
+
+    def handlers():
+        return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    async def cell():  # a kernel runs cells while its event loop runs, too
+        before, threads = handlers(), set(threading.enumerate())
+        exec(lines, {})
+        gc.collect()
+        return before == handlers(), set(threading.enumerate()) - threads
+
+    are_same, threads = asyncio.run(cell())
+    told = capfd.readouterr()
+    assert told.out.startswith("[('dark', ") and told.err == ""
+    assert are_same and threads == set()
+
+
 def test_the_command_tells_what_it_cannot_read_and_passes_over_it(
     workdir, run, photographs, tmp_path
 ):
@@ -137,11 +167,12 @@ def test_a_folder_without_a_run_is_told(tmp_path):
     with pytest.raises(ValueError, match="holds no run"):
         inference.load(tmp_path)
     (tmp_path / "mine").mkdir()
-    for name, near in (("nine", f"did you mean {tmp_path}/mine"), ("resnet50", "resnet50: give")):
-        with pytest.raises(
-            FileNotFoundError, match=f"there is no folder {tmp_path}/{name}.*{near}"
-        ):
-            inference.load(tmp_path / name)
+    with pytest.raises(
+        FileNotFoundError, match=rf"no folder .*nine \(did you mean {tmp_path}/mine"
+    ):
+        inference.load(tmp_path / "nine")
+    with pytest.raises(FileNotFoundError, match="no folder resnet50: give that of a run"):
+        inference.load("resnet50")
 
 
 def test_synsets_of_imagenet_are_shown_by_their_names(run):
