@@ -17,6 +17,8 @@ import data
 import models
 from training import checkpoints, command, files, metrics, sharding, state, steps
 
+BATCH_SIZE = 128  # images a step; those of a training may need gigabytes
+
 
 def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) -> "Trained":
     """Returns the network of a run as one of its checkpoints has it.
@@ -128,7 +130,7 @@ class Trained:
         Args:
           images: see `predict`.
         """
-        batches = data.make_eval(data.Images(images), self._input(), batch_size=64)
+        batches = data.make_eval(data.Images(images), self._input(), BATCH_SIZE)
         pixels = np.concatenate([batch["image"][batch["mask"] > 0] for batch in batches])
         return data.make_preprocess(self.config.input, train=False)(pixels)[0]
 
@@ -158,7 +160,7 @@ class Trained:
         """
         if not len(source):
             return
-        number = sharding.eval_batch_size(min(self.config.batch_size, len(source)), self.mesh.size)
+        number = sharding.eval_batch_size(min(BATCH_SIZE, len(source)), self.mesh.size)
         batches = data.make_eval(source, self._input(max_broken_images), number, crops)
         preprocess = data.make_preprocess(self.config.input, train=False, crops=crops)
         step = steps.make_answer_step(self.module, preprocess, self.mesh)
@@ -173,6 +175,7 @@ class Trained:
         """Returns the section `input` for images that are read once."""
         config = self.config.input.copy_and_resolve_references()
         config.update(in_memory=False, max_broken_images=max_broken_images)
+        config.threads = config.get("threads", 0)  # of published weights only the pixels are known
         return config
 
     def top(self, probabilities: np.ndarray, number: int = 5) -> list[tuple[str, float]]:

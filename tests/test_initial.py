@@ -207,7 +207,7 @@ def test_weights_of_pytorch_bring_their_network_and_its_images(tmp_path):
     found = inference.find(f"{name}:{file}")
     assert (found.config.model.name, found.config.model.depth) == ("resnet", 20)
     assert (found.config.input.image_size, found.config.input.mean) == (32, common.IMAGENET_MEAN)
-    answers = found.module.apply(found.variables, np.zeros((2, 32, 32, 3), np.float32))
+    answers = found.predict([np.zeros((40, 50, 3), np.uint8)] * 2)
     assert answers.shape == (2, 1000)
     assert found.header["classes"][0] == "n01440764" and found.class_names[0] == "tench"
 
