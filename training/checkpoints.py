@@ -26,9 +26,12 @@ from training.state import TrainState
 DIGESTS = "digests.json"
 PIECE = 2**23  # bytes of a file that have a CRC-32 of their own
 
-# What Orbax logs of a save in the background, with a traceback, it also raises.
+# What Orbax logs of a save in the background, with a traceback, it also raises; and it warns of a file
+# that it looks for and does not need.
 logging.getLogger("absl").addFilter(
-    lambda record: not (record.exc_info and "orbax" in record.pathname)
+    lambda record: (
+        "orbax" not in record.pathname or not (record.exc_info or record.levelno == logging.WARNING)
+    )
 )
 
 
