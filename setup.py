@@ -26,6 +26,7 @@ setup(
             "training*",
         ]
     ),
+    package_data={"data": ["imagenet.txt"]},
     py_modules=["train", "eval"],
     install_requires=[
         "absl-py>=2.1",

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import difflib
+import functools
 from collections.abc import Iterable, Iterator
 
 import flax.linen as nn
@@ -15,6 +17,8 @@ import data
 import models
 from training import checkpoints, command, files, metrics, sharding, state, steps
 
+BATCH_SIZE = 128  # images a step; those of a training may need gigabytes
+
 
 def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) -> "Trained":
     """Returns the network of a run as one of its checkpoints has it.
@@ -25,12 +29,13 @@ def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) 
       config: in place of that of the run.
 
     Raises:
-      FileNotFoundError: there is no checkpoint, or not that one.
+      FileNotFoundError: there is no such folder, no checkpoint, or not that one.
       ValueError: the run has recorded no config, the network is another, or the checkpoint is damaged.
     """
     header = metrics.newest_header(metrics.read_lines(workdir))
     config = config or command.config_of(header)
     if config is None:
+        _check_folder(workdir)
         raise ValueError(
             f"{workdir} holds no run: train.py and scripts/import_torch.py make one, with its config"
         )
@@ -42,6 +47,19 @@ def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) 
         saved.network = module, shape
         restored = saved.restore(checkpoint, like)
     return Trained(config, module, restored, header, mesh)
+
+
+def _check_folder(workdir) -> None:
+    """Raises FileNotFoundError where there is no such folder; the message names the nearest beside it."""
+    folder = files.absolute(workdir)
+    if not folder.is_dir():
+        beside = folder.parent.iterdir() if folder.parent.is_dir() else []
+        near = difflib.get_close_matches(folder.name, [path.name for path in beside], n=1)
+        did_you_mean = f" (did you mean {folder.parent / near[0]}?)" if near else ""
+        raise FileNotFoundError(
+            f"there is no folder {workdir}{did_you_mean}: give that of a run; "
+            "scripts/import_torch.py makes one of published weights"
+        )
 
 
 def find(what: str) -> "Trained":
@@ -76,7 +94,8 @@ def find(what: str) -> "Trained":
     variables = jax.device_put(variables, sharding.replicated(mesh))
     step = np.zeros((), np.int32)
     start = state.TrainState(step, variables["params"], variables.get("batch_stats", {}), {})
-    return Trained(config, module, start, {"weights": name}, mesh)
+    header = {"weights": name} | data.imagenet.header(module.num_classes)
+    return Trained(config, module, start, header, mesh)
 
 
 @dataclasses.dataclass
@@ -99,10 +118,11 @@ class Trained:
         """The step of the checkpoint."""
         return int(self.state.step)
 
-    @property
+    @functools.cached_property
     def class_names(self) -> list[str]:
-        """The name of each logit; its number, where the run has not recorded the names."""
-        return self.header.get("classes") or [str(i) for i in range(self.config.model.num_classes)]
+        """The name of each logit, "tench" for n01440764; its number, where the run recorded no names."""
+        numbers = map(str, range(self.config.model.num_classes))
+        return data.readable(self.header.get("classes") or list(numbers))
 
     def preprocess(self, images: Iterable) -> jax.Array:
         """Returns images as the network sees them, float32 [N, image_size, image_size, 3 or 1].
@@ -110,7 +130,7 @@ class Trained:
         Args:
           images: see `predict`.
         """
-        batches = data.make_eval(data.Images(images), self._input(), batch_size=64)
+        batches = data.make_eval(data.Images(images), self._input(), BATCH_SIZE)
         pixels = np.concatenate([batch["image"][batch["mask"] > 0] for batch in batches])
         return data.make_preprocess(self.config.input, train=False)(pixels)[0]
 
@@ -140,7 +160,7 @@ class Trained:
         """
         if not len(source):
             return
-        number = sharding.eval_batch_size(min(self.config.batch_size, len(source)), self.mesh.size)
+        number = sharding.eval_batch_size(min(BATCH_SIZE, len(source)), self.mesh.size)
         batches = data.make_eval(source, self._input(max_broken_images), number, crops)
         preprocess = data.make_preprocess(self.config.input, train=False, crops=crops)
         step = steps.make_answer_step(self.module, preprocess, self.mesh)
@@ -155,6 +175,7 @@ class Trained:
         """Returns the section `input` for images that are read once."""
         config = self.config.input.copy_and_resolve_references()
         config.update(in_memory=False, max_broken_images=max_broken_images)
+        config.threads = config.get("threads", 0)  # of published weights only the pixels are known
         return config
 
     def top(self, probabilities: np.ndarray, number: int = 5) -> list[tuple[str, float]]:

@@ -4,9 +4,12 @@ A file of this folder is an architecture, with a class named `Model`; its file n
 config. A folder of this folder is machinery.
 """
 
+import contextlib
 import dataclasses
+import difflib
 import importlib
 import pkgutil
+import re
 
 import flax.linen as nn
 import jax
@@ -37,7 +40,9 @@ def create(name: str, **fields) -> nn.Module:
         right ones.
     """
     if name not in available():
-        raise ValueError(f"unknown model {name!r}; available: {', '.join(available())}")
+        raise ValueError(
+            f"unknown model {name!r}{_meant(name)}; available: {', '.join(available())}"
+        )
     model = importlib.import_module(f"models.{name}").Model
     known = fields_of(model)
     unknown = sorted(set(fields) - set(known))
@@ -51,6 +56,27 @@ def create(name: str, **fields) -> nn.Module:
     layers.one_of("dtype", fields.get("dtype", "float32"), ("float32", "bfloat16", "float16"))
     resolve(fields)
     return model(**fields)
+
+
+def _meant(name: str) -> str:
+    """Returns what to type for a network of PyTorch's libraries or Keras, as resnet50; else the nearest name."""
+    from models.torch import weights  # only this mistake needs them
+
+    theirs = name.rpartition("/")[2].lower()
+    found = []
+    if theirs not in available():
+        keras = {"nasnetlarge": "nasnetalarge"}.get(theirs, theirs)
+        for library in ("torchvision", "timm", "akamaster", "pytorchcv"):
+            with contextlib.suppress(ValueError):
+                found.append(weights.describe(f"{library}/{keras}")[:2])
+        if match := re.fullmatch(r"resnet(50|101|152)v2", theirs):
+            found.append(("preact_resnet", {"depth": int(match[1])}))
+    if found:
+        ours, fields = found[0]
+        given = "".join(f"{field}={value!r}, " for field, value in fields.items())
+        return f" (type models.create({ours!r}, {given}num_classes=N), or these as --config.model.FIELD)"
+    near = difflib.get_close_matches(theirs, available(), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def resolve(fields) -> None:

@@ -31,6 +31,7 @@ from absl import flags
 from etils import epath
 
 import configs
+import data
 import models
 from models.torch import files as torch_files
 from models.torch import weights
@@ -63,6 +64,7 @@ def main() -> None:
     made = importlib.import_module(config.removesuffix(".py").replace("/", ".")).get_config()
     made.update_from_flattened_dict(fields)
     header = {"config": made.to_dict(), "command": " ".join(sys.argv), "weights": MODEL.value}
+    header |= data.imagenet.header(network.num_classes)
     files.write_jsonl(files.absolute(workdir) / "metrics.jsonl", [header])
     print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, in {folder}")
     print("python eval.py", shlex.quote(f"--workdir={workdir}"))

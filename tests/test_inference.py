@@ -1,17 +1,25 @@
 """Answers: the same from the command, from Python and from an evaluation, whatever an image comes as."""
 
+import asyncio
 import csv
+import dataclasses
+import gc
+import importlib.resources
 import json
+import re
+import signal
 import subprocess
+import threading
 
 import numpy as np
 import pytest
-from conftest import command, few_digits
+from conftest import PROJECT, command, few_digits
 from PIL import Image
 
 import data
 import inference
 import train
+from data import imagenet
 from training import metrics
 
 
@@ -76,6 +84,31 @@ def test_an_image_is_the_same_as_a_file_bytes_a_picture_or_an_array(run, photogr
         run.predict([np.zeros((9, 9, 3))])
 
 
+def test_the_lines_of_the_page_work_in_a_notebook(
+    workdir, photographs, tmp_path, monkeypatch, capfd, caplog
+):
+    text = (PROJECT / "docs" / "use.md").read_text("utf-8")
+    (lines,) = re.findall(r"^```python\n(import inference\n.*?)^```", text, re.M | re.S)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(workdir)
+    (tmp_path / "photo.jpg").symlink_to(photographs / "test" / "dark" / "0.png")
+    monkeypatch.chdir(tmp_path)
+
+    def handlers():
+        return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    async def cell():  # a kernel runs cells while its event loop runs, too
+        before, threads = handlers(), set(threading.enumerate())
+        exec(lines, {})
+        gc.collect()
+        return before == handlers(), set(threading.enumerate()) - threads
+
+    are_same, threads = asyncio.run(cell())
+    told = capfd.readouterr()
+    assert told.out.startswith("[('dark', ") and told.err == caplog.text == ""
+    assert are_same and threads == set()
+
+
 def test_the_command_tells_what_it_cannot_read_and_passes_over_it(
     workdir, run, photographs, tmp_path
 ):
@@ -131,6 +164,26 @@ def test_where_no_image_can_be_read_that_is_said(run, tmp_path):
 def test_a_folder_without_a_run_is_told(tmp_path):
     with pytest.raises(ValueError, match="holds no run"):
         inference.load(tmp_path)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(
+        FileNotFoundError, match=rf"no folder .*nine \(did you mean {tmp_path}/mine"
+    ):
+        inference.load(tmp_path / "nine")
+    with pytest.raises(FileNotFoundError, match="no folder resnet50: give that of a run"):
+        inference.load("resnet50")
+
+
+def test_synsets_of_imagenet_are_shown_by_their_names(run):
+    named = dataclasses.replace(run, header={"classes": ["n01440764", "dark"]})
+    assert named.top(np.array([0.7, 0.3])) == [("tench", 0.7), ("dark", 0.3)]
+
+
+def test_the_names_of_imagenet_are_complete_and_in_order():
+    names = imagenet.names()
+    package = importlib.resources.files("tensorflow_datasets")
+    assert list(names) == (package / "datasets/imagenet2012/labels.txt").read_text().split()
+    assert len(set(names.values())) == 1000 and names["n15075141"] == "toilet tissue"
+    assert imagenet.header(10) == {} and imagenet.header(1000) == {"classes": list(names)}
 
 
 def test_links_in_a_folder_do_not_lead_in_circles(photographs, tmp_path):

@@ -204,12 +204,13 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(digits, traine
 
 def test_weights_of_pytorch_bring_their_network_and_its_images(tmp_path):
     name, file = "akamaster/resnet20", tmp_path / "x.safetensors"
-    safetensors.numpy.save_file(test_torch_weights.weights(name, 10), file)
+    safetensors.numpy.save_file(test_torch_weights.weights(name, 1000), file)
     found = inference.find(f"{name}:{file}")
     assert (found.config.model.name, found.config.model.depth) == ("resnet", 20)
     assert (found.config.input.image_size, found.config.input.mean) == (32, common.IMAGENET_MEAN)
-    answers = found.module.apply(found.variables, np.zeros((2, 32, 32, 3), np.float32))
-    assert answers.shape == (2, 10)
+    answers = found.predict([np.zeros((40, 50, 3), np.uint8)] * 2)
+    assert answers.shape == (2, 1000)
+    assert found.header["classes"][0] == "n01440764" and found.class_names[0] == "tench"
 
 
 def test_frozen_layers_and_statistics_stay_and_the_run_resumes(digits, trained, tmp_path):

@@ -431,6 +431,35 @@ def test_a_wrong_name_or_field_is_answered_with_the_right_ones(fields, message):
 
 
 @pytest.mark.parametrize(
+    "theirs, ours, fields",
+    [
+        ("resnet50", "resnet", {"depth": 50}),
+        ("ResNet50V2", "preact_resnet", {"depth": 50}),
+        ("timm/resnet50.a1_in1k", "resnet", {"depth": 50}),
+        ("vgg16_bn", "vgg", {"depth": 16, "batch_norm": True}),
+        ("DenseNet121", "densenet", {"depth": 121, "growth_rate": 32}),
+        ("mobilenetv1_100", "mobilenet", {"width_multiplier": 1.0, "activation": "relu6"}),
+        ("shufflenet_v2_x1_0", "shufflenet_v2", {"width_multiplier": 1.0}),
+        ("resnext50_32x4d", "resnext", {"depth": 50, "cardinality": 32, "base_width": 4}),
+        ("wide_resnet50_2", "resnext", {"depth": 50, "cardinality": 1, "base_width": 128}),
+        ("NASNetLarge", "nasnet", {"cells": 6, "filters": 168}),
+    ],
+)
+def test_a_name_of_another_library_is_answered_with_what_to_type(theirs, ours, fields):
+    with pytest.raises(ValueError, match="available: alexnet, .*zoph_le$") as raised:
+        models.create(theirs)
+    typed = re.search(r"type (models\.create\(.*\)), or", str(raised.value))[1]
+    made = models.fields(eval(typed, {"models": models, "N": 7}))
+    assert made["name"] == ours and made["num_classes"] == 7 and made == made | fields
+
+
+@pytest.mark.parametrize("name, near", [("resnot", "resnet"), ("MobileNet", "mobilenet")])
+def test_a_misspelt_name_is_answered_with_the_nearest(name, near):
+    with pytest.raises(ValueError, match=rf"unknown model '{name}' \(did you mean {near}\?\)"):
+        models.create(name)
+
+
+@pytest.mark.parametrize(
     "fields, message",
     [
         ({"depth": 19, "layout": "imagenet"}, "18, 26, 34, 50, 101, 152"),

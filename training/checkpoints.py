@@ -26,9 +26,15 @@ from training.state import TrainState
 DIGESTS = "digests.json"
 PIECE = 2**23  # bytes of a file that have a CRC-32 of their own
 
-# What Orbax logs of a save in the background, with a traceback, it also raises.
+# What Orbax logs of a save in the background, with a traceback, it also raises; and it warns of a file
+# that it does not need.
 logging.getLogger("absl").addFilter(
-    lambda record: not (record.exc_info and "orbax" in record.pathname)
+    lambda record: (
+        not (
+            "orbax" in record.pathname
+            and (record.exc_info or "Metadata file does not exist" in str(record.msg))
+        )
+    )
 )
 
 
