@@ -26,6 +26,7 @@ setup(
             "training*",
         ]
     ),
+    package_data={"models.torch": ["published.csv"]},
     py_modules=["train", "eval"],
     install_requires=[
         "absl-py>=2.1",

@@ -51,8 +51,7 @@ def describe(name: str):
       ValueError: not one of KNOWN.
     """
     library, _, model = name.partition("/")
-    if library == "timm":
-        model = model.partition(".")[0]  # without the tag of the weights
+    model = model.partition(".")[0]  # without the tag of the weights
     for pattern, libraries, describe_family in _FAMILIES:
         match = re.fullmatch(pattern, model)
         if match and library in libraries:
