@@ -41,6 +41,8 @@ def get_config() -> ConfigDict:
     config.input.eval_split = "validation"  # of TFDS, or a folder's name
     config.input.image_size = 224  # pixels a side
     config.input.resize = 256  # the shorter side before a centre crop
+    config.input.interpolation = "bilinear"  # or "bicubic"; before a centre crop, as in evaluation
+    config.input.squash = False  # True: resize both sides to that length, whatever the shape
     config.input.exif_orientation = False  # True: turn photographs, as torchvision does not
     config.input.crop = "random_resized"  # "random_resized", "scale_jitter", "pad" or "center"
     config.input.min_area = 0.08  # of a random resized crop

@@ -25,7 +25,7 @@ def get_config():
 
     config.input.exif_orientation = True  # cameras note how they were held
     config.input.image_size = 0  # 0 and (): those of what the run starts from
-    config.input.resize = 0
+    config.input.resize = 0  # and with it interpolation and squash
     config.input.mean = ()
     config.input.std = ()
     config.input.crop = "random_resized"

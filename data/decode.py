@@ -2,7 +2,8 @@
 
 Training decodes fast (libjpeg-turbo's fast DCT and upsampling) and resizes with OpenCV; evaluation
 decodes exactly and resizes with Pillow, as torchvision and timm did for their weights; Caffe and
-TensorFlow, from which other published weights come, resize in ways of their own. Both release the GIL, so reading threads run side by side.
+TensorFlow, from which other published weights come, resize in ways of their own. Both release the
+GIL, so reading threads run side by side.
 
 Files come from anywhere. Only FORMATS are read, whatever a file's name says, and an image of more than
 MAX_PIXELS is refused before any pixel is decoded. An image of just as many takes 0.2 GB as a JPEG, 0.5 as
@@ -42,9 +43,13 @@ if pillow_heif:
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 MAX_PIXELS = 2**26  # a camera of 64 million, a page of A4 at 600 dots per inch
 MAX_RESIZED = 2**24  # pixels; what only a strip many times as long as wide becomes
+MAX_SQUASHED = 2**16  # pixels a side, as a JPEG may have; Pillow's memory grows with the side
 LARGE = 2**25  # pixels of an image of which no copy is made
 MAX_SCANS = 100  # of a progressive JPEG: each costs time, 10 are usual
-BILINEAR = Image.Resampling.BILINEAR
+INTERPOLATIONS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
 STRIP_PIXELS = 2**20  # that are converted at a time, as Pillow's own copy of an image takes memory
 
 cv2.setNumThreads(0)  # the reading threads are the parallelism
@@ -307,25 +312,47 @@ def crop(image: np.ndarray, box, size: int) -> np.ndarray:
     return cv2.resize(part, (size, size), interpolation=method).reshape(size, size, -1)
 
 
-def center(image: np.ndarray, resize: int, size: int) -> np.ndarray:
+def center(
+    image: np.ndarray,
+    resize: int,
+    size: int,
+    interpolation: str = "bilinear",
+    squash: bool = False,
+) -> np.ndarray:
     """Resizes the shorter side to `resize` pixels and cuts out the central `size` x `size`.
 
-    The pixels are torchvision's; for images of more than LARGE pixels, and for strips that would become
-    more than MAX_RESIZED, they are the same but for rounding.
+    The pixels are torchvision's and timm's; for images of more than LARGE pixels, and for strips that
+    would become more than MAX_RESIZED, they are the same but for rounding.
+
+    Args:
+      image: uint8 [height, width, channels].
+      resize: pixels, at least `size`.
+      size: of the result.
+      interpolation: one of INTERPOLATIONS; both see all pixels of an image that becomes smaller.
+      squash: resize both sides to `resize` pixels, whatever the shape (timm's crop_mode "squash").
+
+    Raises:
+      ValueError: a side has more than MAX_SQUASHED pixels, and is to be squashed.
     """
+    method = INTERPOLATIONS[interpolation]
     shorter, longer = sorted(image.shape[:2])
-    if resize * resize * longer // shorter > MAX_RESIZED:
+    if squash and longer > MAX_SQUASHED:
+        raise ValueError(
+            f"a side of {longer:,} pixels is above the {MAX_SQUASHED:,} to be squashed"
+        )
+    if not squash and resize * resize * longer // shorter > MAX_RESIZED:
         image = _middle(image)
     rows, columns = image.shape[:2]
-    height, width = resize * rows // shorter, resize * columns // shorter
+    height = resize if squash else resize * rows // shorter
+    width = resize if squash else resize * columns // shorter
     top, left = round((height - size) / 2), round((width - size) / 2)
-    if shorter == resize:
+    if (rows, columns) == (height, width):
         return image[top : top + size, left : left + size]
     if rows * columns > LARGE:  # first along the width alone, as Pillow would copy it all
         image = _by_strips(
-            lambda a, b: _pixels(_image(image[a:b]).resize((width, b - a), BILINEAR)), rows, columns
+            lambda a, b: _pixels(_image(image[a:b]).resize((width, b - a), method)), rows, columns
         )
-    resized = _image(image).resize((width, height), BILINEAR)
+    resized = _image(image).resize((width, height), method)
     return _pixels(resized.crop((left, top, left + size, top + size)))
 
 

@@ -139,21 +139,34 @@ def train_image(encoded: bytes, rng: np.random.Generator, config, form: dict) ->
     if config.crop in RANDOM_CROPS:
         return decode.decode_crop(encoded, draw_box, size, **form)
     image = decode.decode(encoded, exact=False, **form)
-    return decode.center(image, config.resize, size)
+    return center(image, size, config)
 
 
 def eval_image(image: bytes | np.ndarray, size: int, config, form: dict) -> np.ndarray:
     """Decodes an image exactly, if it is encoded, resizes it, and cuts out its centre of `size` x `size`."""
     if isinstance(image, bytes):
         image = decode.decode(image, exact=True, **form)
-    return decode.center(decode.to_channels(image, form["channels"]), config.resize, size)
+    return center(decode.to_channels(image, form["channels"]), size, config)
+
+
+def center(image: np.ndarray, size: int, config) -> np.ndarray:
+    """Resizes an image as the section `input` of a config says, and cuts out its centre of `size` x `size`."""
+    return decode.center(image, config.resize, size, config.interpolation, config.squash)
 
 
 def image_form(config) -> dict:
     """Returns how `decode` is to hand over images, once for all of them.
 
     Runs from before EXIF's orientation was a field have none, and did not look at it.
+
+    Raises:
+      ValueError: a mistake in the config.
     """
+    if config.interpolation not in decode.INTERPOLATIONS:
+        raise ValueError(
+            f"input.interpolation {config.interpolation!r}: choose one of "
+            f"{', '.join(decode.INTERPOLATIONS)}"
+        )
     return {
         "channels": input_shape(config)[2],
         "exif_orientation": config.get("exif_orientation", False),

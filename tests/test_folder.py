@@ -392,6 +392,39 @@ def test_the_field_decides_whether_photographs_are_turned(tmp_path, in_memory):
             assert (right > above) == turned
 
 
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("squash", [False, True])
+def test_the_fields_decide_how_images_are_resized_before_a_centre_crop(
+    tmp_path, in_memory, interpolation, squash
+):
+    (tmp_path / "train/a").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (21, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "train/a/0.png")
+    more = {"interpolation": interpolation, "squash": squash, "crop": "center"}
+    config = config_of(tmp_path, eval_split="train", in_memory=in_memory, **more)
+    source = data.open_source(config, train=True)
+    method = Image.Resampling[interpolation.upper()]
+    size = config.resize, config.resize
+    if not squash:
+        size = config.resize * 40 // 21, config.resize
+    left, top = (round((side - config.image_size) / 2) for side in size)
+    resized = np.asarray(Image.fromarray(pixels).resize(size, method))
+    expected = resized[top : top + config.image_size, left : left + config.image_size]
+    (batch,) = data.make_eval(source, config, 1)
+    seen = next(data.make_train(source, config, 1, seed=0))["image"][0]
+    np.testing.assert_array_equal(batch["image"][0], expected)
+    np.testing.assert_array_equal(seen, expected)
+
+
+@pytest.mark.parametrize("make", [data.make_train, data.make_eval, data.load])
+def test_an_unknown_interpolation_is_told_with_the_right_ones(pets, make):
+    config = config_of(pets, interpolation="lanczos")
+    arguments = {data.make_train: (1, 0), data.make_eval: (1,), data.load: ()}[make]
+    with pytest.raises(ValueError, match="'lanczos': choose one of bilinear, bicubic"):
+        make(data.open_source(config, train=True), config, *arguments)
+
+
 def test_a_run_from_before_the_field_goes_on_without_turning():
     config = common.get_config().input
     assert data.pipeline.image_form(config)["exif_orientation"] is False

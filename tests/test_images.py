@@ -208,13 +208,22 @@ def test_a_strip_takes_no_memory_but_for_its_centre(shape, monkeypatch):
 
 @pytest.mark.parametrize("height, width", [(9, 200), (9, 201), (200, 9), (10, 333)])
 @pytest.mark.parametrize("limit", ["MAX_RESIZED", "LARGE"])
-def test_the_centre_is_the_same_without_the_whole(height, width, limit, monkeypatch):
+@pytest.mark.parametrize("form", [("bilinear",), ("bicubic",), ("bicubic", True)])
+def test_the_centre_is_the_same_without_the_whole(height, width, limit, form, monkeypatch):
     image = photograph(height, width)
-    expected = decode.center(image, 32, 28).astype(int)
+    expected = decode.center(image, 32, 28, *form).astype(int)
     monkeypatch.setattr(decode, limit, 100)
     monkeypatch.setattr(decode, "STRIP_PIXELS", 1000)
     tolerance = 1 if limit == "LARGE" else 6  # the strip's new length is rounded down, too
-    assert np.abs(decode.center(image, 32, 28) - expected).max() <= tolerance
+    assert np.abs(decode.center(image, 32, 28, *form) - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("shape", [(1, 70_000), (70_000, 1)])
+def test_a_strip_is_squashed_to_a_length_only(shape, monkeypatch):
+    with pytest.raises(ValueError, match="a side of 70,000 pixels is above the 65,536"):
+        decode.center(noise(*shape), 256, 224, squash=True)
+    monkeypatch.setattr(decode, "MAX_SQUASHED", 70_000)
+    assert decode.center(noise(*shape), 256, 224, squash=True).shape == (224, 224, 3)
 
 
 @pytest.mark.parametrize(

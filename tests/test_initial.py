@@ -166,9 +166,10 @@ def test_a_config_may_leave_the_network_and_its_images_to_what_it_starts_from(tr
     assert open_config.model == origin.config.model
 
     open_config.input.update(image_size=16, resize=0)
-    origin.config.input.resize = 9
+    origin.config.input.update(resize=9, interpolation="bicubic", squash=True)
     initial.fill(open_config, {}, origin)
-    assert open_config.input.resize == 18
+    filled = open_config.input
+    assert (filled.resize, filled.interpolation, filled.squash) == (18, "bicubic", True)
 
 
 @pytest.mark.parametrize(

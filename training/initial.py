@@ -38,6 +38,7 @@ def fill(config, before: dict, origin) -> None:
     if "resize" in images:  # in proportion, where image_size was given
         scale = source.input.resize / source.input.image_size
         config.input.resize = round(config.input.image_size * scale)
+        config.input.update(interpolation=source.input.interpolation, squash=source.input.squash)
     if network:
         classes = config.model.get("num_classes", 0)
         config.model = source.model.copy_and_resolve_references()

@@ -24,6 +24,8 @@ EVALUATES = {"eval": "evaluation", "eval_train": "training images"}
 BEFORE_THERE_WAS = {
     "init": "",
     "input.exif_orientation": False,
+    "input.interpolation": "bilinear",
+    "input.squash": False,
     "optimizer.freeze": (),
     "optimizer.freeze_batch_stats": False,
     "optimizer.layer_decay": 1.0,

@@ -76,7 +76,8 @@ def preprocessing(name: str) -> dict:
         size, resize = 32, 32
     centred = model.startswith(("googlenet", "mobilenetv1", "nasnet"))
     mean, std = ((0.5, 0.5, 0.5),) * 2 if centred else (IMAGENET_MEAN, IMAGENET_STD)
-    return {"image_size": size, "resize": resize, "mean": mean, "std": std}
+    resizing = {"resize": resize, "interpolation": "bilinear", "squash": False}
+    return {"image_size": size, **resizing, "mean": mean, "std": std}
 
 
 def convert(layers, tensors: dict[str, np.ndarray], variables) -> dict:
