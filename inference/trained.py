@@ -49,7 +49,8 @@ def find(what: str) -> "Trained":
 
     Args:
       what: a run, DIR (its latest checkpoint) or DIR:CHECKPOINT, see `load`; or PyTorch's weights,
-        LIBRARY/MODEL:FILE, see `models.load_torch`, whose config has the network and its images alone.
+        LIBRARY/MODEL:FILE, see `models.load_torch`, or published ones, LIBRARY/MODEL or LIBRARY/MODEL.TAG,
+        which are downloaded, see `models.torch.download`; their config has the network and its images alone.
 
     Raises:
       FileNotFoundError, ValueError: there is no such thing, or it cannot be read.
@@ -58,8 +59,8 @@ def find(what: str) -> "Trained":
     for folder, which in ((what, "latest"), (workdir, checkpoint)):
         if folder and files.absolute(folder).is_dir():
             return load(folder, which)
-    from models.torch import files as torch_files  # a run needs none of it
-    from models.torch import weights
+    from models.torch import download, weights  # a run needs none of it
+    from models.torch import files as torch_files
 
     name, _, file = what.partition(":")
     try:
@@ -68,9 +69,7 @@ def find(what: str) -> "Trained":
         raise ValueError(
             f"{what} is no folder of a run, and no network of PyTorch: {error}"
         ) from error
-    if not file:
-        raise ValueError(f"give the file of the weights, too: {name}:FILE")
-    module, variables = models.load_torch(name, torch_files.read(file))
+    module, variables = models.load_torch(name, torch_files.read(file or download.fetch(name)))
     config = ConfigDict({"model": models.fields(module), "input": weights.preprocessing(name)})
     mesh = sharding.make_mesh()
     variables = jax.device_put(variables, sharding.replicated(mesh))

@@ -10,6 +10,7 @@ from models.torch import (
     googlenet,
     mobilenet,
     nasnet,
+    published,
     resnet,
     resnext,
     shufflenet_v2,
@@ -19,6 +20,7 @@ from models.torch.files import short
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+PREPROCESSING = ("image_size", "resize", "interpolation", "squash", "mean", "std")
 KNOWN = (
     "torchvision/alexnet, vgg11 to vgg19 and vgg11_bn to vgg19_bn, googlenet, resnet18 to resnet152, "
     "wide_resnet50_2, wide_resnet101_2, resnext50_32x4d and others, densenet121 to densenet201, "
@@ -65,19 +67,17 @@ def describe(name: str):
 def preprocessing(name: str) -> dict:
     """Returns what the published weights of a network expect: fields of the section `input` of a config.
 
-    mean and std are those of pixels from 0 to 1; those of others than LIBRARY/MODEL's own may differ.
+    Where none of that name are known, they are those of its library's default ones, else what nearly all
+    expect. mean and std are those of pixels from 0 to 1.
 
     Args:
-      name: LIBRARY/MODEL.
+      name: LIBRARY/MODEL or LIBRARY/MODEL.TAG.
     """
-    library, _, model = name.partition("/")
-    size, resize = (331, 378) if model.startswith("nasnetalarge") else (224, 256)
-    if library == "akamaster":
-        size, resize = 32, 32
-    centred = model.startswith(("googlenet", "mobilenetv1", "nasnet"))
-    mean, std = ((0.5, 0.5, 0.5),) * 2 if centred else (IMAGENET_MEAN, IMAGENET_STD)
-    resizing = {"resize": resize, "interpolation": "bilinear", "squash": False}
-    return {"image_size": size, **resizing, "mean": mean, "std": std}
+    one = published.find(name) or published.find(name.partition(".")[0])
+    if one is not None:
+        return {field: getattr(one, field) for field in PREPROCESSING}
+    resizing = {"resize": 256, "interpolation": "bilinear", "squash": False}
+    return {"image_size": 224, **resizing, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
 
 def convert(layers, tensors: dict[str, np.ndarray], variables) -> dict:
