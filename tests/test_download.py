@@ -4,13 +4,18 @@ import dataclasses
 import hashlib
 import http.server
 import io
+import subprocess
 import threading
 import zipfile
 
 import numpy as np
 import pytest
+import safetensors.numpy
+import test_torch_weights
+from conftest import command
 
-from models.torch import download, published
+import inference
+from models.torch import download, published, weights
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 REVISION = "0123456789" * 4
@@ -244,3 +249,42 @@ def test_a_hub_that_states_no_digest_is_told(server, on_hub):
 
 def test_a_name_that_is_not_in_the_table_is_told(server):
     assert "scripts/import_torch.py --list" in refusal("timm/resnet50.mine")
+
+
+@pytest.mark.slow
+def test_the_command_imports_what_it_fetched_and_notes_how_images_are_seen(
+    server, on_hub, tmp_path
+):
+    tensors = test_torch_weights.weights(on_hub.name)
+    (path,) = server.files
+    server.files[path] = safetensors.numpy.save(tensors)
+    environment = {"HF_ENDPOINT": server.address, "XDG_CACHE_HOME": str(tmp_path)}
+    workdir = tmp_path / "run"
+    arguments = ["--model=timm/mobilenetv1_100", f"--workdir={workdir}"]
+    done = subprocess.run(**command("scripts/import_torch.py", *arguments, env=environment))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith(f"fetching {server.address}/timm/")
+    assert done.stdout.splitlines()[-1] == f"python eval.py --workdir={workdir}"
+    run = inference.load(workdir)
+    noted = {field: run.config.input[field] for field in weights.PREPROCESSING}
+    assert noted == weights.preprocessing(on_hub.name)
+    assert (noted["image_size"], noted["resize"], noted["interpolation"]) == (256, 269, "bicubic")
+    np.testing.assert_array_equal(run.state.params["fc"]["bias"], tensors["classifier.bias"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments, status, said",
+    [
+        (
+            ["--list", "--model=googlenet"],
+            0,
+            "imagenet  69.78  89.53    224   6,624,904  not stated",
+        ),
+        (["--list", "--model=lenet5"], 1, "no published weights have 'lenet5' in their name"),
+    ],
+)
+def test_the_command_lists_the_table_and_tells_mistakes(arguments, status, said):
+    done = subprocess.run(**command("scripts/import_torch.py", *arguments))
+    assert done.returncode == status
+    assert said in (done.stderr if status else done.stdout)

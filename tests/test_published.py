@@ -38,6 +38,22 @@ def test_a_name_without_a_tag_means_what_its_library_takes_by_default():
     assert published.find("timm/resnet5") is published.find("resnet50") is None
 
 
+def test_images_are_as_the_published_accuracy_was_measured():
+    known = weights.preprocessing("timm/resnet50")
+    assert known["image_size"] == known["resize"] == 288 and known["interpolation"] == "bicubic"
+    assert weights.preprocessing("timm/resnet50.of_mine") == known
+    assert weights.preprocessing("torchvision/googlenet")["mean"] == (0.5, 0.5, 0.5)
+    assert weights.preprocessing("akamaster/resnet20")["resize"] == 32
+    assert weights.preprocessing("torchvision/resnet26") == {
+        "image_size": 224,
+        "resize": 256,
+        "interpolation": "bilinear",
+        "squash": False,
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+    }
+
+
 @pytest.mark.parametrize("data", ["imagenet", "cifar10"])
 def test_each_network_of_the_table_is_known(data):
     assert {weights.describe(name)[0] for name in OURS if NETWORKS[name].data == data} <= set(
