@@ -10,6 +10,7 @@ from models.torch import (
     googlenet,
     mobilenet,
     nasnet,
+    pytorchcv,
     resnet,
     resnext,
     shufflenet_v2,
@@ -19,11 +20,19 @@ from models.torch.files import short
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # pytorchcv's, for SVHN, too
+CIFAR_STD = (0.2023, 0.1994, 0.2010)
 KNOWN = (
     "torchvision/alexnet, vgg11 to vgg19 and vgg11_bn to vgg19_bn, googlenet, resnet18 to resnet152, "
     "wide_resnet50_2, wide_resnet101_2, resnext50_32x4d and others, densenet121 to densenet201, "
     "shufflenet_v2_x0_5 to x2_0; timm/ the same of vgg, resnet, resnext, densenet, and mobilenetv1_100, "
-    "mobilenetv1_100h, mobilenetv1_125, nasnetalarge; akamaster/resnet20 to resnet1202"
+    "mobilenetv1_100h, mobilenetv1_125, nasnetalarge; akamaster/resnet20 to resnet1202; pytorchcv/alexnet, alexnetb, zfnet, "
+    "zfnetb, vgg11 to vgg19, bn_vgg11 to bn_vgg19b, resnet18 to resnet152b, preresnet18 to preresnet200b, "
+    "resnext50_32x4d to resnext101_64x4d, densenet121 to densenet201, mobilenet_w1 to mobilenet_wd4, "
+    "shufflenet_g1_w1 to shufflenet_g8_w1, shufflenet_g3_wd4 and others, shufflenetv2_w1, shufflenetv2_wd2, "
+    "shufflenetv2b_wd2, nasnet_4a1056, nasnet_6a4032, and with _cifar10, _cifar100 or _svhn resnet20 to "
+    "resnet1202, preresnet20 to preresnet1202, resnext20_16x4d to resnext272_2x32d, densenet40_k12 to "
+    "densenet250_k24_bc"
 )
 _BOTH = ("torchvision", "timm")
 _FAMILIES = (  # pattern of the name, libraries, what describes it
@@ -38,6 +47,7 @@ _FAMILIES = (  # pattern of the name, libraries, what describes it
     (r"shufflenet_v2_x(\d)_(\d)", ("torchvision",), shufflenet_v2.describe),
     (r"mobilenetv1_(\d+)(h)?", ("timm",), mobilenet.describe),
     (r"nasnetalarge", ("timm",), nasnet.describe),
+    *pytorchcv.FAMILIES,
 )
 
 
@@ -73,10 +83,16 @@ def preprocessing(name: str) -> dict:
     """
     library, _, model = name.partition("/")
     size, resize = (331, 378) if model.startswith("nasnetalarge") else (224, 256)
-    if library == "akamaster":
+    small = library == "pytorchcv" and model.endswith(("_cifar10", "_cifar100", "_svhn"))
+    if model == "nasnet_6a4032":
+        size, resize = 331, 379
+    if library == "akamaster" or small:
         size, resize = 32, 32
-    centred = model.startswith(("googlenet", "mobilenetv1", "nasnet"))
-    mean, std = ((0.5, 0.5, 0.5),) * 2 if centred else (IMAGENET_MEAN, IMAGENET_STD)
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    if model.startswith(("googlenet", "mobilenetv1", "nasnetalarge")):
+        mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    if small:
+        mean, std = CIFAR_MEAN, CIFAR_STD
     return {"image_size": size, "resize": resize, "mean": mean, "std": std}
 
 
