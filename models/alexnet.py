@@ -50,6 +50,8 @@ class Model(nn.Module):
     dropout: float = 0.5
     initialization: str = "paper"  # N(0, 0.01), biases 0 and 1; "he": arXiv:1502.01852
     response_norm: str = "across"  # all channels, as in Caffe; "tower": of one GPU; "none"
+    response_alpha: float = 1e-4  # of the sum over 5 channels; 2e-5: PyTorch's and Caffe's 1e-4
+    ceil_pooling: bool = False  # windows may hang over the edge, as in Caffe; pytorchcv's needs it
     pooled_size: int = 0  # torchvision averages to 6 x 6 before fc6, at any image size; 0: never
     tower_axis: str = ""  # axis of the mesh whose two devices hold a tower each, see `split`
     dtype: str = "float32"  # of the computation; parameters and logits stay float32
@@ -93,12 +95,18 @@ class Model(nn.Module):
             layers.see(self, name, x)
             return x
 
+        def pool(x):
+            if self.ceil_pooling:
+                return layers.max_pool_ceil(x, 3, 2)
+            return layers.max_pool(x, (3, 3), strides=(2, 2))
+
         def normalise_and_pool(x):
             if not single_tower and self.response_norm != "none":
                 halves = jnp.split(x, towers if self.response_norm == "tower" else 1, axis=-1)
-                halves = [layers.local_response_norm(half, alpha=1e-4, k=2.0) for half in halves]
+                alpha = self.response_alpha
+                halves = [layers.local_response_norm(half, alpha=alpha, k=2.0) for half in halves]
                 x = jnp.concatenate(halves, axis=-1)
-            return layers.max_pool(x, (3, 3), strides=(2, 2))
+            return pool(x)
 
         def both_towers(x, layer):
             """Returns the channels of both devices for `layer`: sends its own, receives the other's."""
@@ -119,7 +127,7 @@ class Model(nn.Module):
         x = conv("conv3", both_towers(normalise_and_pool(x), "conv3"), c3, 3, zero)
         x = conv("conv4", x, c4, 3, one, groups=towers)
         x = conv("conv5", x, c5, 3, one, groups=towers)
-        x = layers.max_pool(x, (3, 3), strides=(2, 2))
+        x = pool(x)
         if self.pooled_size:
             x = layers.adaptive_average_pool(x, self.pooled_size)
 

@@ -11,7 +11,8 @@ ImageNet (224 x 224), bottleneck layers and compression ("BC"), parameters and m
 
 CIFAR (32 x 32, section 3), three blocks: depth 40, growth rate 12 without bottleneck has 1,019,722
 parameters; DenseNet-BC 100, 12 has 769,162; 250, 24 15,324,406; 190, 40 25,624,430. The stem has 16
-channels, or 2 x growth rate in BC; the authors' Lua code always has the latter. Convolutions start as
+channels, or 2 x growth rate in BC; the authors' Lua code always has the latter. pytorchcv's 40, 12
+without bottleneck, 599,050 parameters, is such a network with `compression`. Convolutions start as
 in torchvision (He, fan-in); the authors' code has fan-out.
 """
 
@@ -97,6 +98,7 @@ class Model(nn.Module):
     growth_rate: int = 32  # 48 for depth 161
     layout: str = "imagenet"  # "cifar": section 3, three blocks
     bottleneck: bool = True  # and compression: "BC"; False: CIFAR only
+    compression: bool = False  # without bottleneck, too: "C", with a stem of 2 x growth rate
     dropout: float = 0.0  # 0.2 on CIFAR without augmentation
     remat: bool = False  # less memory, more time, see stages.call (arXiv:1707.06990)
     dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
@@ -108,19 +110,20 @@ class Model(nn.Module):
         conv = partial(layers.conv, kernel_init=layers.HE_FAN_IN, dtype=self.dtype)
         norm = layers.batch_norm(train, dtype=self.dtype)
         drop = partial(nn.Dropout, self.dropout, deterministic=not train)
+        compression = self.bottleneck or self.compression
         layer = partial(DenseLayer, self.growth_rate, self.bottleneck, conv, norm, drop)
         if self.layout == "imagenet":
             x = conv(2 * self.growth_rate, 7, 2, name="conv1")(x)
             x = layers.relu(norm(name="bn1")(x))
             x = layers.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
-            x = conv(2 * self.growth_rate if self.bottleneck else 16, 3, name="conv1")(x)
+            x = conv(2 * self.growth_rate if compression else 16, 3, name="conv1")(x)
         layers.see(self, "stem", x)
         for block, dense_layers in enumerate(blocks, 1):
             x = DenseBlock(dense_layers, layer, self.remat, name=f"block{block}")(x)
             layers.see(self, f"block{block}", x)
             if block < len(blocks):
-                features = x.shape[-1] // 2 if self.bottleneck else x.shape[-1]
+                features = x.shape[-1] // 2 if compression else x.shape[-1]
                 x = Transition(features, conv, norm, drop, name=f"transition{block}")(x)
         layers.check_not_empty(x)
         x = jnp.mean(layers.relu(norm(name="last_bn")(x)), axis=(1, 2))

@@ -11,7 +11,8 @@ arXiv:1603.05027. ImageNet (224 x 224), CIFAR (32 x 32), parameters and multiply
 
 A unit is BN, ReLU, convolution, repeated, plus the shortcut: nothing after the addition, so that the
 signal can pass from any unit to any other unchanged. The first unit has no BN and ReLU of its own: the
-stem's serve (appendix). `first_unit_norm` adds them, as other code bases do. `order` gives the five
+stem's serve (appendix). `first_unit_norm` adds them, as other code bases do; without `stem_norm` it has
+them alone, as in pytorchcv's CIFAR networks, and its shortcut starts before them. `order` gives the five
 orderings of figure 4, which the paper compares.
 """
 
@@ -118,6 +119,7 @@ class Model(nn.Module):
     order: str = "full_preactivation"  # one of ORDERS
     shortcut: str = "B"  # where the shape changes: "B", a 1x1 convolution; "A", zeros
     bottleneck_stride: str = "3x3"  # fb.resnet.torch; "1x1": the authors' code
+    stem_norm: bool = True  # the stem ends in BN and ReLU
     first_unit_norm: bool = False  # the first unit has its own BN and ReLU
     scan: bool = False  # the units of a stage are compiled once, see stages.chain
     remat: bool = False  # less memory, more time, see stages.chain
@@ -134,15 +136,16 @@ class Model(nn.Module):
         norm = layers.batch_norm(train, dtype=self.dtype)
         unit = partial(Unit, order=self.order, option=self.shortcut, conv=conv, norm=norm)
 
+        def activate(x):
+            return layers.relu(norm(name="bn1")(x)) if self.stem_norm else x
+
         if self.layout == "imagenet":
             width = 64
-            x = conv(width, 7, 2, name="conv1")(x)
-            x = layers.relu(norm(name="bn1")(x))
+            x = activate(conv(width, 7, 2, name="conv1")(x))
             x = layers.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             width = 16
-            x = conv(width, 3, name="conv1")(x)
-            x = layers.relu(norm(name="bn1")(x))
+            x = activate(conv(width, 3, name="conv1")(x))
         layers.see(self, "stem", x)
         for stage, units in enumerate(depths):
             made = tuple(

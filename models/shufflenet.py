@@ -13,6 +13,7 @@ The paper's complexities leave out the classifier. It does not say how channels 
 scales. Here, up to 1x, they go up to a multiple of 4 x groups, and the stem's to a multiple of groups
 (tensorpack); above, the stem has 24 (1.5x) or 48 channels (2x) and the bottleneck goes up to a multiple
 of groups (the authors' code for groups 3 and 8). The authors' code shuffles in the other direction.
+pytorchcv, whose weights have a scale of 0.75, too, appends the pooled input to the convolutions.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,8 @@ UNITS = (4, 8, 4)
 class Unit(nn.Module):
     """Grouped 1x1, BN, ReLU, shuffle, depthwise 3x3, BN, grouped 1x1, BN (figure 2b, c).
 
-    With stride 1 added to the input, with stride 2 appended to its 3x3 average pooling; then ReLU.
+    With stride 1 added to the input, with stride 2 appended to its 3x3 average pooling, or with
+    `pooled_last` put before it; then ReLU.
     """
 
     features: int
@@ -40,6 +42,7 @@ class Unit(nn.Module):
     groups: int
     first: bool  # its first convolution is not grouped: the input has few channels
     shuffle: bool
+    pooled_last: bool
     conv: Callable
     norm: Callable
 
@@ -56,7 +59,8 @@ class Unit(nn.Module):
         if self.stride == 1:
             return layers.relu(x + y)
         x = layers.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        return layers.relu(jnp.concatenate([x, y], axis=-1))
+        both = [y, x] if self.pooled_last else [x, y]
+        return layers.relu(jnp.concatenate(both, axis=-1))
 
 
 class Model(nn.Module):
@@ -68,8 +72,9 @@ class Model(nn.Module):
 
     num_classes: int
     groups: int = 3
-    scale: float = 1.0  # of the channels: 0.25, 0.5, 1, 1.5, 2
+    scale: float = 1.0  # of the channels: 0.25, 0.5, 0.75, 1, 1.5, 2
     shuffle: bool = True  # False: the ablation of table 3
+    pooled_last: bool = False  # a unit with stride 2 ends in its pooled input, as in pytorchcv
     stem: str = "imagenet"  # "small": stride 1 and no max pooling, for images of 32 to 64
     dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
 
@@ -77,7 +82,7 @@ class Model(nn.Module):
     def __call__(self, x, train: bool = False):
         """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
         layers.one_of("groups", self.groups, tuple(CHANNELS))
-        layers.one_of("scale", self.scale, (0.25, 0.5, 1.0, 1.5, 2.0))
+        layers.one_of("scale", self.scale, (0.25, 0.5, 0.75, 1.0, 1.5, 2.0))
         layers.one_of("stem", self.stem, ("imagenet", "small"))
         conv = partial(layers.conv, kernel_init=layers.HE_FAN_IN, dtype=self.dtype)
         norm = layers.batch_norm(train, dtype=self.dtype)
@@ -103,6 +108,7 @@ class Model(nn.Module):
                     groups=g,
                     first=stage == 0 and i == 0,
                     shuffle=self.shuffle,
+                    pooled_last=self.pooled_last,
                     conv=conv,
                     norm=norm,
                 )

@@ -9,7 +9,7 @@ arXiv:1807.11164, table 5. Parameters and multiply-adds at 224 x 224:
   2.0               7,393,996   583,253,464
 
 The shuffle is at the end of a unit, as in the paper and in torchvision; the authors' code has it at the
-start of the next one.
+start of the next one. pytorchcv's first networks (without "b") pool without padding in the stem.
 """
 
 from collections.abc import Callable
@@ -72,6 +72,7 @@ class Model(nn.Module):
     num_classes: int
     width_multiplier: float = 1.0  # 0.5, 1, 1.5, 2
     stem: str = "imagenet"  # "small": stride 1 and no max pooling, for images of 32 to 64
+    ceil_pooling: bool = False  # the stem's has no padding, its windows may hang over the edge
     dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
 
     @nn.compact
@@ -85,7 +86,9 @@ class Model(nn.Module):
 
         x = conv(24, 3, 2 if self.stem == "imagenet" else 1, name="conv1")(x)
         x = layers.relu(norm(name="bn1")(x))
-        if self.stem == "imagenet":
+        if self.stem == "imagenet" and self.ceil_pooling:
+            x = layers.max_pool_ceil(x, 3, 2)
+        elif self.stem == "imagenet":
             x = layers.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         layers.see(self, "stem", x)
         for stage, (features, units) in enumerate(zip(widths, UNITS, strict=True), 2):

@@ -10,7 +10,7 @@ arXiv:1409.1556, table 1. Parameters and multiply-adds at 224 x 224:
 
 The lecture's slide has two convolutions in the third stage of VGG-16, which explains its totals of
 13.6 G multiply-adds and 48.6 MB: `stages=(2, 2, 2, 3, 3)`. The BatchNorm form is torchvision's (the
-convolutions keep their bias). The paper starts net 11 from N(0, variance 0.01) and the deeper ones from a
+convolutions keep their bias; pytorchcv publishes weights of both kinds). The paper starts net 11 from N(0, variance 0.01) and the deeper ones from a
 trained net 11 (section 3.1); `initialization="he"` starts each on its own.
 """
 
@@ -39,6 +39,7 @@ class Model(nn.Module):
     depth: int = 16
     stages: tuple[int, ...] = ()  # convolutions a stage, instead of depth
     batch_norm: bool = False
+    conv_bias: bool = True  # False: BatchNorm's is enough
     hidden: int = 4096  # width of fc6 and fc7
     dropout: float = 0.5
     initialization: str = "he"  # arXiv:1502.01852; "paper": N(0, variance 0.01)
@@ -63,7 +64,7 @@ class Model(nn.Module):
                 x = layers.conv(
                     width,
                     3,
-                    use_bias=True,
+                    use_bias=self.conv_bias,
                     kernel_init=conv_init,
                     dtype=self.dtype,
                     name=f"conv{stage}_{i}",

@@ -6,9 +6,10 @@
 
 AlexNet without groups, with 7x7 filters of stride 2 in conv1 and a stride of 2 in conv2 (figure 3).
 The paper does not print the parameters of its contrast normalisation; AlexNet's response normalisation
-stands in for it. After each update the paper rescales every conv1 filter whose root mean square is
-above 0.1 (section 3); here the layer uses the rescaled filter,
-the stored one stays as it is, and no gradient goes through the scale.
+stands in for it, after the pooling (figure 3). After each update the paper rescales every conv1 filter
+whose root mean square is above 0.1 (section 3); here the layer uses the rescaled filter, the stored one
+stays as it is, and no gradient goes through the scale. pytorchcv's ZFNet, which has published weights,
+normalises before it pools, with another alpha, and rescales nothing.
 `initialization="he"` suits short runs and small images.
 """
 
@@ -29,7 +30,9 @@ class Model(nn.Module):
     num_classes: int
     wide: bool = False  # 512-1024-512 channels in conv3 to conv5
     stem: str = "imagenet"  # "small": conv2 with stride 1, padded; for images of 32 to 64
-    filter_rms: float = 0.1  # conv1 filters above it are rescaled to it
+    filter_rms: float = 0.1  # conv1 filters above it are rescaled to it; 0: never
+    response_alpha: float = 1e-4  # of the sum over 5 channels; 2e-5: PyTorch's and Caffe's 1e-4
+    normalise_first: bool = False  # before the pooling, as in AlexNet
     hidden: int = 4096  # width of fc6 and fc7
     dropout: float = 0.5
     initialization: str = "paper"  # N(0, 0.01); "he": arXiv:1502.01852. Biases are 0
@@ -59,10 +62,17 @@ class Model(nn.Module):
             layers.see(self, name, x)
             return x
 
-        def pool_and_normalise(x):
-            return layers.local_response_norm(layers.max_pool_ceil(x, 3, 2), alpha=1e-4, k=2.0)
+        def pool(x):
+            return layers.max_pool_ceil(x, 3, 2)
 
-        padding, convolve = 3 if small else 1, self.rescaled_convolution
+        def normalise(x):
+            return layers.local_response_norm(x, alpha=self.response_alpha, k=2.0)
+
+        def pool_and_normalise(x):
+            return pool(normalise(x)) if self.normalise_first else normalise(pool(x))
+
+        padding = 3 if small else 1
+        convolve = self.rescaled_convolution if self.filter_rms else layers.convolve
         x = conv("conv1", x, 96, 7, 2, padding=padding, convolve=convolve)
         x = pool_and_normalise(x)
         stride, padding = (1, 2) if small else (2, 0)

@@ -261,6 +261,18 @@ def test_the_config_of_the_first_runs_gets_what_such_runs_did(tmp_path):
     assert list(metrics.differences(first["config"], now.to_dict())) == ["input.exif_orientation"]
 
 
+@pytest.mark.parametrize("field", metrics.BEFORE_NETWORKS_HAD)
+def test_a_field_that_a_network_got_later_is_as_runs_before_did(field):
+    name = field.removeprefix("model.")
+    defaults = [
+        common.fields_of(network)[name].default
+        for network in common.architectures()
+        if name in common.fields_of(network)
+    ]
+    assert set(defaults) == {metrics.BEFORE_NETWORKS_HAD[field]}
+    assert metrics.differences({"model": {}}, {"model": {name: defaults[0]}}) == {}
+
+
 @pytest.mark.parametrize(
     "config", ["{}", '{"input": 7}', '{"model": {}, "input": [], "optimizer": {}}', "7", '"config"']
 )

@@ -14,6 +14,7 @@ import models
 from models.torch import weights as torch_weights
 
 PARITY = json.loads(record_parity.FILE.read_text())
+QUICK = ("torchvision/resnet18", "pytorchcv/preresnet20_cifar10")
 
 
 def description(name, num_classes=1000):
@@ -22,6 +23,10 @@ def description(name, num_classes=1000):
     module = models.create(ours, num_classes=num_classes, **fields)
     image = jnp.zeros((1, 224, 224, 3))
     return module, layers, jax.eval_shape(module.init, jax.random.key(0), image)
+
+
+def classes(name):
+    return {"cifar10": 10, "svhn": 10, "cifar100": 100}.get(name.rpartition("_")[2], 1000)
 
 
 def weights(name, num_classes=1000):
@@ -33,13 +38,13 @@ def weights(name, num_classes=1000):
 @pytest.mark.parametrize(
     "name",
     [
-        name if name == "torchvision/resnet18" else pytest.param(name, marks=pytest.mark.slow)
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
         for name in PARITY["logits"]
     ],
 )
 def test_the_answers_are_those_of_pytorch(name):
     recorded = PARITY["logits"][name]
-    module, variables = models.load_torch(name, weights(name))
+    module, variables = models.load_torch(name, weights(name, len(recorded["logits"][0])))
     x = record_parity.images(recorded["shape"]).transpose(0, 2, 3, 1)
     logits, aux = jax.jit(lambda v, x: module.apply(v, x, mutable=["aux_logits"]))(variables, x)
     answers = {"logits": logits} | {k: v["logits"][0] for k, v in aux.get("aux_logits", {}).items()}
@@ -63,7 +68,7 @@ def test_each_architecture_is_compared_with_another_implementation(architecture)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PARITY["names"])
 def test_names_and_sizes_are_those_of_pytorch(name):
-    _, layers, shapes = description(name)
+    _, layers, shapes = description(name, classes(name))
     sizes = {k: math.prod(s) for k, s in torch_weights.torch_names(layers, shapes).items()}
     assert record_parity.digest(sizes) == PARITY["names"][name]["digest"]
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["params"]))
@@ -201,10 +206,15 @@ def test_a_tensor_that_is_missing_left_over_or_of_another_shape_is_named(resnet1
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet50", "torchvision/resnet51", "timm/resnet50d", "timm/alexnet", "x/vgg11", ""]
-)
+    "name",
+    [
+        "resnet50", "torchvision/resnet51", "timm/resnet50d", "timm/alexnet", "x/vgg11", "",
+        "pytorchcv/resnet26", "pytorchcv/resnet18b", "pytorchcv/resnet164_cifar10",
+        "pytorchcv/mobilenet_wd8", "pytorchcv/shufflenet_g5_w1", "torchvision/zfnet",
+    ],
+)  # fmt: skip
 def test_an_unknown_network_is_answered_with_the_known_ones(name, resnet18):
-    with pytest.raises(ValueError, match="known: torchvision/alexnet, .*akamaster"):
+    with pytest.raises(ValueError, match="known: torchvision/alexnet, .*akamaster.*zfnet"):
         models.load_torch(name, resnet18)
 
 

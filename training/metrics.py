@@ -31,6 +31,16 @@ BEFORE_THERE_WAS = {
     "optimizer.layer_decay": 1.0,
     "optimizer.head_factor": 1.0,
 }
+# The same of fields that not every network has; where none is given, a network takes these itself.
+BEFORE_NETWORKS_HAD = {
+    "model.response_alpha": 1e-4,
+    "model.normalise_first": False,
+    "model.ceil_pooling": False,
+    "model.conv_bias": True,
+    "model.stem_norm": True,
+    "model.compression": False,
+    "model.pooled_last": False,
+}
 
 # Fields of the sections input and model on which no evaluation depends.
 ONLY_FOR_TRAINING = {
@@ -80,8 +90,9 @@ def differences(before: dict, now: dict) -> dict[str, str]:
     Returns:
       {"model.depth": "model.depth was 20 and is 56"} for what differs.
     """
+    older = BEFORE_THERE_WAS | BEFORE_NETWORKS_HAD
     before, now = (
-        json.loads(json.dumps(BEFORE_THERE_WAS | flatten_dict(dict(config), sep=".")))
+        json.loads(json.dumps(older | flatten_dict(dict(config), sep=".")))
         for config in (before, now)
     )
     return {

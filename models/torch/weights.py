@@ -11,6 +11,7 @@ from models.torch import (
     mobilenet,
     nasnet,
     published,
+    pytorchcv,
     resnet,
     resnext,
     shufflenet_v2,
@@ -25,7 +26,13 @@ KNOWN = (
     "torchvision/alexnet, vgg11 to vgg19 and vgg11_bn to vgg19_bn, googlenet, resnet18 to resnet152, "
     "wide_resnet50_2, wide_resnet101_2, resnext50_32x4d and others, densenet121 to densenet201, "
     "shufflenet_v2_x0_5 to x2_0; timm/ the same of vgg, resnet, resnext, densenet, and mobilenetv1_100, "
-    "mobilenetv1_100h, mobilenetv1_125, nasnetalarge; akamaster/resnet20 to resnet1202"
+    "mobilenetv1_100h, mobilenetv1_125, nasnetalarge; akamaster/resnet20 to resnet1202; pytorchcv/alexnet, alexnetb, zfnet, "
+    "zfnetb, vgg11 to vgg19, bn_vgg11 to bn_vgg19b, resnet18 to resnet152b, preresnet18 to preresnet200b, "
+    "resnext50_32x4d to resnext101_64x4d, densenet121 to densenet201, mobilenet_w1 to mobilenet_wd4, "
+    "shufflenet_g1_w1 to shufflenet_g8_w1, shufflenet_g3_wd4 and others, shufflenetv2_w1, shufflenetv2_wd2, "
+    "shufflenetv2b_wd2, nasnet_4a1056, nasnet_6a4032, and with _cifar10, _cifar100 or _svhn resnet20 to "
+    "resnet1202, preresnet20 to preresnet1202, resnext20_16x4d to resnext272_2x32d, densenet40_k12 to "
+    "densenet250_k24_bc"
 )
 _BOTH = ("torchvision", "timm")
 _FAMILIES = (  # pattern of the name, libraries, what describes it
@@ -40,6 +47,7 @@ _FAMILIES = (  # pattern of the name, libraries, what describes it
     (r"shufflenet_v2_x(\d)_(\d)", ("torchvision",), shufflenet_v2.describe),
     (r"mobilenetv1_(\d+)(h)?", ("timm",), mobilenet.describe),
     (r"nasnetalarge", ("timm",), nasnet.describe),
+    *pytorchcv.FAMILIES,
 )
 
 
