@@ -248,7 +248,8 @@ def test_a_hub_that_states_no_digest_is_told(server, on_hub):
 
 
 def test_a_name_that_is_not_in_the_table_is_told(server):
-    assert "scripts/import_torch.py --list" in refusal("timm/resnet50.mine")
+    assert "scripts/import_torch.py --list" in refusal("timm/lenet")
+    assert "did you mean timm/resnet50.a1_in1k or" in refusal("timm/resnet50.a1_ink")
 
 
 @pytest.mark.slow

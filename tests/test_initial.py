@@ -177,7 +177,10 @@ def test_a_config_may_leave_the_network_and_its_images_to_what_it_starts_from(tr
     "what, message",
     [
         ("nowhere", "nowhere is no folder of a run, and no network of PyTorch: unknown network"),
-        ("timm/resnet50.mine", "no published weights 'timm/resnet50.mine' are known: choose"),
+        (
+            "timm/resnet50.mine",
+            "no published weights 'timm/resnet50.mine' are known .did you mean timm/",
+        ),
         ("timm/resnet50:absent.pth", "absent.pth"),
     ],
 )
