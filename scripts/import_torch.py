@@ -45,6 +45,12 @@ WEIGHTS = flags.DEFINE_string(
 )
 LIST = flags.DEFINE_bool("list", False, "List published weights, and do nothing else.")
 flags.declare_key_flag("workdir")
+EVALUATED_ON = {  # by what the table of published weights says of their data
+    "imagenet": {"source": "tfds:imagenet2012", "eval_split": "validation"},
+    "cifar10": {"source": "tfds:cifar10", "eval_split": "test"},
+    "cifar100": {"source": "tfds:cifar100", "eval_split": "test"},
+    "svhn": {"source": "tfds:svhn_cropped", "eval_split": "test"},
+}
 
 
 def main() -> None:
@@ -61,7 +67,9 @@ def main() -> None:
 
     file = WEIGHTS.value or download.fetch(MODEL.value)
     network, variables = models.load_torch(MODEL.value, torch_files.read(file))
-    config, fields = closest_config(network, weights.preprocessing(MODEL.value))
+    images, one = weights.preprocessing(MODEL.value), published.find(MODEL.value)
+    images |= EVALUATED_ON[one.data] if one else {}
+    config, fields = closest_config(network, images)
     variables = jax.tree.map(jnp.asarray, variables)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state={})
@@ -105,7 +113,7 @@ def closest_config(network, images: dict) -> tuple[str, dict]:
 
     Args:
       network: the module.
-      images: what it expects of them: fields of the section `input`.
+      images: what they are and how it sees them: fields of the section `input`.
     """
     fields = models.fields(network)
     architecture = fields.pop("name")
