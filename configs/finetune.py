@@ -5,8 +5,8 @@
       --config.input.source=folder:PHOTOS --workdir=runs/mine
 
 PHOTOS/CLASS/*.jpg is enough. The network, the size of its images and their mean and std are those of
-what it starts from, a run, LIBRARY/MODEL or LIBRARY/MODEL:FILE; the classifier is new. For other fields of the network
-take its own config in place of this one, with the same --config.init.
+what it starts from, a run, LIBRARY/MODEL or LIBRARY/MODEL:FILE; the classifier is new. For other fields
+of the network take its own config in place of this one, with the same --config.init.
 """
 
 from configs import common
