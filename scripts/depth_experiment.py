@@ -167,7 +167,7 @@ def report(folder: str) -> int:
         print(f"no report yet: {error}")
         return MISSING
     header = next(one for one in standings if one.name in finished).header
-    inputs = ConfigDict(header["config"]["input"])  # of all runs alike
+    inputs = command.config_of(header).input  # of all runs alike
     training = signals.sample(inputs, True, signals.BATCH)
     test = signals.sample(inputs, False, signals.IMAGES)
     networks = {}
