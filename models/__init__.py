@@ -88,8 +88,8 @@ def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
     The module has as many classes as the weights; GoogLeNet has its auxiliary heads where they do.
 
     Args:
-      name: LIBRARY/MODEL, for example "torchvision/resnet50", "timm/nasnetalarge" or
-        "akamaster/resnet20".
+      name: LIBRARY/MODEL, for example "torchvision/resnet50", "timm/nasnetalarge",
+        "akamaster/resnet20" or "pytorchcv/zfnet".
       state_dict: maps PyTorch's names to NumPy arrays; prefixes such as "module." are dropped, see
         `models.torch.weights.canonical`. `models.torch.files.read` reads one from a file.
 

@@ -218,5 +218,22 @@ def test_an_unknown_network_is_answered_with_the_known_ones(name, resnet18):
         models.load_torch(name, resnet18)
 
 
+@pytest.mark.parametrize(
+    "name, size, resize, red",
+    [
+        ("torchvision/resnet50", 224, 256, 0.485),
+        ("timm/nasnetalarge", 331, 363, 0.5),
+        ("akamaster/resnet20", 32, 32, 0.485),
+        ("pytorchcv/zfnet", 224, 256, 0.485),
+        ("pytorchcv/nasnet_6a4032", 331, 379, 0.485),
+        ("pytorchcv/resnet20_svhn", 32, 32, 0.4914),
+    ],
+)
+def test_images_are_as_the_published_weights_want_them(name, size, resize, red):
+    expected = torch_weights.preprocessing(name)
+    assert (expected["image_size"], expected["resize"]) == (size, resize)
+    assert expected["mean"][0] == red
+
+
 def test_the_tag_of_timms_weights_is_dropped(resnet18):
     assert models.load_torch("timm/resnet18.a1_in1k", resnet18)[0].depth == 18
