@@ -50,7 +50,7 @@ def find(what: str) -> "Trained":
     Args:
       what: a run, DIR (its latest checkpoint) or DIR:CHECKPOINT, see `load`; or PyTorch's weights,
         LIBRARY/MODEL:FILE, see `models.load_torch`, or published ones, LIBRARY/MODEL or LIBRARY/MODEL.TAG,
-        which are downloaded, see `models.torch.download`; their config has the network and its images alone.
+        which are downloaded, see `models.torch.download`; their config has what answers need.
 
     Raises:
       FileNotFoundError, ValueError: there is no such thing, or it cannot be read.
@@ -70,7 +70,8 @@ def find(what: str) -> "Trained":
             f"{what} is no folder of a run, and no network of PyTorch: {error}"
         ) from error
     module, variables = models.load_torch(name, torch_files.read(file or download.fetch(name)))
-    config = ConfigDict({"model": models.fields(module), "input": weights.preprocessing(name)})
+    images = weights.preprocessing(name) | {"threads": 0}
+    config = ConfigDict({"model": models.fields(module), "input": images, "batch_size": 64})
     mesh = sharding.make_mesh()
     variables = jax.device_put(variables, sharding.replicated(mesh))
     step = np.zeros((), np.int32)

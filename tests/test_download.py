@@ -29,7 +29,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {}  # by path
+        self.files = {}  # by path; or another path, to look there
         self.asked = []  # (method, path, range)
         self.cut_off = []  # of the coming answers, the number of bytes after which each breaks off
         self.knows_ranges = True
@@ -48,6 +48,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.asked.append((self.command, self.path, wanted))
         repository, _, file = self.path.partition("/resolve/main/")
         content = self.server.files.get(self.path)
+        if isinstance(content, str):
+            self.send_response(302)
+            self.send_header("Location", content)
+            self.end_headers()
+            return
         if f"{repository}/resolve/{REVISION}/{file}" in self.server.files:
             content = self.server.files[f"{repository}/resolve/{REVISION}/{file}"]
             self.send_response(302)
@@ -99,7 +104,8 @@ def publish(server, monkeypatch):
         one = dataclasses.replace(
             published.find(name), address=f"{server.address}{path}", digest=digest
         )
-        monkeypatch.setattr(published, "networks", lambda: {name: one})
+        table = {name: one}
+        monkeypatch.setattr(published, "networks", lambda: table)
         return one
 
     return publish
@@ -149,6 +155,16 @@ def test_a_server_that_knows_no_ranges_sends_all_again(server, publish):
     server.cut_off = [300_000, 200_000]
     assert "cut off after 200,000 bytes" in refusal()
     assert download.fetch(one.name).read_bytes() == CONTENT
+
+
+def test_a_download_goes_on_behind_a_redirection(server, publish):
+    one = publish(path="/storage")
+    one = dataclasses.replace(one, address=f"{server.address}/weights.pth")
+    published.networks()[NAME] = one
+    server.files["/weights.pth"] = "/storage"
+    server.cut_off = [300_000]
+    assert download.fetch(NAME).read_bytes() == CONTENT
+    assert server.asked[-1] == ("GET", "/storage", "bytes=300000-")
 
 
 def test_a_download_of_which_all_is_there_is_not_sent_again(server, publish):

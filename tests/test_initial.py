@@ -213,8 +213,7 @@ def test_weights_of_pytorch_bring_their_network_and_its_images(tmp_path, monkeyp
     found = inference.find(name)
     assert (found.config.model.name, found.config.model.depth) == ("resnet", 20)
     assert (found.config.input.image_size, found.config.input.mean) == (32, common.IMAGENET_MEAN)
-    answers = found.module.apply(found.variables, np.zeros((2, 32, 32, 3), np.float32))
-    assert answers.shape == (2, 10)
+    assert found.predict([np.zeros((40, 50, 3), np.uint8)]).shape == (1, 10)
 
 
 def test_frozen_layers_and_statistics_stay_and_the_run_resumes(digits, trained, tmp_path):
