@@ -59,7 +59,6 @@ def main() -> None:
         return
     if not (MODEL.value and command.WORKDIR.value):
         raise ValueError("give --model=LIBRARY/NAME and --workdir=DIR, or --list; --help says more")
-    weights.describe(MODEL.value)
     workdir = command.workdir()
     folder = epath.Path(workdir).expanduser() / "checkpoints"
     if folder.exists() and any(folder.iterdir()):
@@ -80,7 +79,8 @@ def main() -> None:
 
     made = importlib.import_module(config.removesuffix(".py").replace("/", ".")).get_config()
     made.update_from_flattened_dict(fields)
-    header = {"config": made.to_dict(), "command": " ".join(sys.argv), "weights": MODEL.value}
+    name = MODEL.value if WEIGHTS.value else one.name  # with the tag
+    header = {"config": made.to_dict(), "command": " ".join(sys.argv), "weights": name}
     files.write_jsonl(files.absolute(workdir) / "metrics.jsonl", [header])
     print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, in {folder}")
     print("python eval.py", shlex.quote(f"--workdir={workdir}"))

@@ -283,8 +283,10 @@ def test_the_command_imports_what_it_fetched_and_notes_how_images_are_seen(
     assert done.stderr.startswith(f"fetching {server.address}/timm/")
     assert done.stdout.splitlines()[-1] == f"python eval.py --workdir={workdir}"
     run = inference.load(workdir)
+    assert run.header["weights"] == on_hub.name
     noted = {field: run.config.input[field] for field in weights.PREPROCESSING}
     assert noted == weights.preprocessing(on_hub.name)
+    assert run.config.input.source == "tfds:imagenet2012"
     assert (noted["image_size"], noted["resize"], noted["interpolation"]) == (256, 269, "bicubic")
     np.testing.assert_array_equal(run.state.params["fc"]["bias"], tensors["classifier.bias"])
 
