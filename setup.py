@@ -26,7 +26,7 @@ setup(
             "training*",
         ]
     ),
-    package_data={"data": ["imagenet.txt"]},
+    package_data={"data": ["imagenet.txt"], "models.torch": ["published.csv"]},
     py_modules=["train", "eval"],
     install_requires=[
         "absl-py>=2.1",

@@ -1,12 +1,12 @@
 """A trained network learns to tell your own photographs apart: about a hundred of each class do.
 
-  python scripts/import_torch.py --model=torchvision/resnet50 --weights=FILE --workdir=runs/imported
+  python scripts/import_torch.py --model=torchvision/resnet50 --workdir=runs/imported
   python train.py --config=configs/finetune.py --config.init=runs/imported \\
       --config.input.source=folder:PHOTOS --workdir=runs/mine
 
 PHOTOS/CLASS/*.jpg is enough. The network, the size of its images and their mean and std are those of
-what it starts from, a run or LIBRARY/MODEL:FILE; the classifier is new. For other fields of the network
-take its own config in place of this one, with the same --config.init.
+what it starts from, a run, LIBRARY/MODEL or LIBRARY/MODEL:FILE; the classifier is new. For other fields
+of the network take its own config in place of this one, with the same --config.init.
 """
 
 from configs import common

@@ -67,7 +67,8 @@ def find(what: str) -> "Trained":
 
     Args:
       what: a run, DIR (its latest checkpoint) or DIR:CHECKPOINT, see `load`; or PyTorch's weights,
-        LIBRARY/MODEL:FILE, see `models.load_torch`, whose config has the network and its images alone.
+        LIBRARY/MODEL:FILE, see `models.load_torch`, or published ones, LIBRARY/MODEL or LIBRARY/MODEL.TAG,
+        which are downloaded, see `models.torch.download`; their config has what answers need.
 
     Raises:
       FileNotFoundError, ValueError: there is no such thing, or it cannot be read.
@@ -76,8 +77,8 @@ def find(what: str) -> "Trained":
     for folder, which in ((what, "latest"), (workdir, checkpoint)):
         if folder and files.absolute(folder).is_dir():
             return load(folder, which)
-    from models.torch import files as torch_files  # a run needs none of it
-    from models.torch import weights
+    from models.torch import download, weights  # a run needs none of it
+    from models.torch import files as torch_files
 
     name, _, file = what.partition(":")
     try:
@@ -86,10 +87,9 @@ def find(what: str) -> "Trained":
         raise ValueError(
             f"{what} is no folder of a run, and no network of PyTorch: {error}"
         ) from error
-    if not file:
-        raise ValueError(f"give the file of the weights, too: {name}:FILE")
-    module, variables = models.load_torch(name, torch_files.read(file))
-    config = ConfigDict({"model": models.fields(module), "input": weights.preprocessing(name)})
+    module, variables = models.load_torch(name, torch_files.read(file or download.fetch(name)))
+    images = weights.preprocessing(name) | {"threads": 0}
+    config = ConfigDict({"model": models.fields(module), "input": images})
     mesh = sharding.make_mesh()
     variables = jax.device_put(variables, sharding.replicated(mesh))
     step = np.zeros((), np.int32)
@@ -175,7 +175,6 @@ class Trained:
         """Returns the section `input` for images that are read once."""
         config = self.config.input.copy_and_resolve_references()
         config.update(in_memory=False, max_broken_images=max_broken_images)
-        config.threads = config.get("threads", 0)  # of published weights only the pixels are known
         return config
 
     def top(self, probabilities: np.ndarray, number: int = 5) -> list[tuple[str, float]]:

@@ -1,14 +1,14 @@
 """Makes a checkpoint of published PyTorch weights, which eval.py reads. PyTorch is not needed.
 
-Nothing of the weights file is run. The last line of standard output is the command that evaluates it.
+Without --weights, published ones are fetched into a cache, ~/.cache/cnn-architectures/weights, checked and
+kept there; docs/weights.md says more. --list lists them: all, or those whose name has --model in it.
 
-Images must be normalised as they were for these weights. The config that is noted with the checkpoint says
-how the published ones want it: by the mean and std of ImageNet, or from -1 to 1 (torchvision's GoogLeNet,
-timm's MobileNet and NASNet).
+Nothing of the weights file is run. The config that is noted with the checkpoint has the images as they were
+when the published accuracy was measured. The last line of standard output is the command that evaluates it.
 
 Examples:
-  python scripts/import_torch.py --model=torchvision/resnet50 --weights=resnet50-0676ba61.pth \\
-      --workdir=runs/torchvision-resnet50
+  python scripts/import_torch.py --list --model=resnet50
+  python scripts/import_torch.py --model=timm/resnet50.a1_in1k --workdir=runs/resnet50-a1
   python scripts/import_torch.py --model=akamaster/resnet20 --weights=resnet20-12fca82f.th \\
       --workdir=runs/akamaster-resnet20
 """
@@ -33,26 +33,43 @@ from etils import epath
 import configs
 import data
 import models
+from models.torch import download, published, weights
 from models.torch import files as torch_files
-from models.torch import weights
 from training import checkpoints, command, files
 from training.state import TrainState
 
 MODEL = flags.DEFINE_string("model", None, "LIBRARY/NAME, for example timm/vgg11.")
-WEIGHTS = flags.DEFINE_string("weights", None, "The file: .pth, .pt, .th or .safetensors.")
+WEIGHTS = flags.DEFINE_string(
+    "weights",
+    None,
+    "The file: .pth, .pt, .th or .safetensors; default: what was published, fetched.",
+)
+LIST = flags.DEFINE_bool("list", False, "List published weights, and do nothing else.")
 flags.declare_key_flag("workdir")
-flags.mark_flags_as_required(["model", "weights", "workdir"])
+EVALUATED_ON = {  # by what the table of published weights says of their data
+    "imagenet": {"source": "tfds:imagenet2012", "eval_split": "validation"},
+    "cifar10": {"source": "tfds:cifar10", "eval_split": "test"},
+    "cifar100": {"source": "tfds:cifar100", "eval_split": "test"},
+    "svhn": {"source": "tfds:svhn_cropped", "eval_split": "test"},
+}
 
 
 def main() -> None:
+    if LIST.value:
+        print(listed(MODEL.value or ""))
+        return
+    if not (MODEL.value and command.WORKDIR.value):
+        raise ValueError("give --model=LIBRARY/NAME and --workdir=DIR, or --list; --help says more")
     workdir = command.workdir()
     folder = epath.Path(workdir).expanduser() / "checkpoints"
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds checkpoints already: choose another --workdir")
 
-    network, variables = models.load_torch(MODEL.value, torch_files.read(WEIGHTS.value))
-    expected = weights.preprocessing(MODEL.value)
-    config, fields = closest_config(network, {k: expected[k] for k in ("mean", "std")})
+    file = WEIGHTS.value or download.fetch(MODEL.value)
+    network, variables = models.load_torch(MODEL.value, torch_files.read(file))
+    images, one = weights.preprocessing(MODEL.value), published.find(MODEL.value)
+    images |= EVALUATED_ON[one.data] if one else {}
+    config, fields = closest_config(network, images)
     variables = jax.tree.map(jnp.asarray, variables)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state={})
@@ -63,15 +80,43 @@ def main() -> None:
 
     made = importlib.import_module(config.removesuffix(".py").replace("/", ".")).get_config()
     made.update_from_flattened_dict(fields)
-    header = {"config": made.to_dict(), "command": " ".join(sys.argv), "weights": MODEL.value}
+    name = MODEL.value if WEIGHTS.value else one.name  # with the tag
+    header = {"config": made.to_dict(), "command": " ".join(sys.argv), "weights": name}
     header |= data.imagenet.header(network.num_classes)
     files.write_jsonl(files.absolute(workdir) / "metrics.jsonl", [header])
     print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, in {folder}")
     print("python eval.py", shlex.quote(f"--workdir={workdir}"))
 
 
-def closest_config(network, normalised) -> tuple[str, dict]:
-    """Returns the config, of as many classes if there is one, with the fewest other fields, and those."""
+def listed(part: str) -> str:
+    """Returns the table of published weights whose name has `part` in it, in words of this command."""
+    found = [one for name, one in published.networks().items() if part in name]
+    if not found:
+        raise ValueError(
+            f"no published weights have {part!r} in their name; --list alone lists all"
+        )
+    rows = [("name", "data", "top-1", "top-5", "image", "parameters", "licence")]
+    for one in found:
+        top1, top5 = (f"{x:.2f}" if x else "" for x in (one.top1, one.top5))
+        numbers = str(one.image_size), f"{one.parameters:,}"
+        rows.append((one.name, one.data, top1, top5, *numbers, one.licence or "not stated"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = "<<>>>><"
+    return "\n".join(
+        "  ".join(
+            f"{x:{side}{width}}" for x, side, width in zip(row, sides, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    )
+
+
+def closest_config(network, images: dict) -> tuple[str, dict]:
+    """Returns the config, of as many classes if there is one, with the fewest other fields, and those.
+
+    Args:
+      network: the module.
+      images: what they are and how it sees them: fields of the section `input`.
+    """
     fields = models.fields(network)
     architecture = fields.pop("name")
     defaults = vars(type(network))  # where a dataclass keeps them
@@ -91,11 +136,10 @@ def closest_config(network, normalised) -> tuple[str, dict]:
         raise ValueError(
             f"no config in configs/ can describe this network: {architecture}, {fields}"
         )
-    *_, name, other, images = min(found, key=lambda entry: entry[:4])
+    *_, name, other, config = min(found, key=lambda entry: entry[:4])
     other = {f"model.{k}": v for k, v in other.items()}
-    for k, v in normalised.items():
-        if len(images[k]) == len(v) and images[k] != v:  # not for grey images
-            other[f"input.{k}"] = v
+    if len(config.mean) == len(images["mean"]):  # else of grey images
+        other |= {f"input.{k}": v for k, v in images.items() if config[k] != v}
     return f"configs/{name}.py", other
 
 

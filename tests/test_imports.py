@@ -23,7 +23,7 @@ OURS = {
 }
 MAY_IMPORT = {
     "configs": {"ml_collections", "configs"},
-    "models": {"jax", "flax.linen", "numpy", "safetensors", "etils", "models"},
+    "models": {"jax", "flax.linen", "numpy", "safetensors", "etils", "tqdm", "models"},
     "data": {
         "numpy", "grain", "tensorflow_datasets", "jax", "data",
         "simplejpeg", "cv2", "PIL", "pillow_heif", "sklearn", "etils", "tqdm",

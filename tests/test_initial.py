@@ -13,6 +13,7 @@ import inference
 import models
 import train
 from configs import common, finetune
+from models.torch import download
 from training import initial, metrics, sharding, state
 
 SHAPE = (8, 8, 1)
@@ -176,7 +177,10 @@ def test_a_config_may_leave_the_network_and_its_images_to_what_it_starts_from(tr
     "what, message",
     [
         ("nowhere", "nowhere is no folder of a run, and no network of PyTorch: unknown network"),
-        ("timm/resnet50", "give the file of the weights, too: timm/resnet50:FILE"),
+        (
+            "timm/resnet50.mine",
+            "no published weights 'timm/resnet50.mine' are known .did you mean timm/",
+        ),
         ("timm/resnet50:absent.pth", "absent.pth"),
     ],
 )
@@ -202,10 +206,11 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(digits, traine
     assert "cannot read the checkpoint of step 6" in capfd.readouterr().err
 
 
-def test_weights_of_pytorch_bring_their_network_and_its_images(tmp_path):
+def test_weights_of_pytorch_bring_their_network_and_its_images(tmp_path, monkeypatch):
     name, file = "akamaster/resnet20", tmp_path / "x.safetensors"
     safetensors.numpy.save_file(test_torch_weights.weights(name, 1000), file)
-    found = inference.find(f"{name}:{file}")
+    monkeypatch.setattr(download, "fetch", {name: file}.get)
+    found = inference.find(name)
     assert (found.config.model.name, found.config.model.depth) == ("resnet", 20)
     assert (found.config.input.image_size, found.config.input.mean) == (32, common.IMAGENET_MEAN)
     answers = found.predict([np.zeros((40, 50, 3), np.uint8)] * 2)

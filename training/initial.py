@@ -31,7 +31,7 @@ def fill(config, before: dict, origin) -> None:
         names = ["model.name"] * network + [f"input.{name}" for name in images]
         raise ValueError(
             f"the config leaves {', '.join(names)} to the network that it starts from: name that by "
-            "--config.init=DIR, a run, or LIBRARY/MODEL:FILE"
+            "--config.init=DIR, a run, LIBRARY/MODEL, published weights, or LIBRARY/MODEL:FILE"
         )
     for name in images:
         config.input[name] = source.input[name]

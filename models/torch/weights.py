@@ -10,6 +10,7 @@ from models.torch import (
     googlenet,
     mobilenet,
     nasnet,
+    published,
     pytorchcv,
     resnet,
     resnext,
@@ -20,8 +21,7 @@ from models.torch.files import short
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # pytorchcv's, for SVHN, too
-CIFAR_STD = (0.2023, 0.1994, 0.2010)
+PREPROCESSING = ("image_size", "resize", "interpolation", "squash", "mean", "std")
 KNOWN = (
     "torchvision/alexnet, vgg11 to vgg19 and vgg11_bn to vgg19_bn, googlenet, resnet18 to resnet152, "
     "wide_resnet50_2, wide_resnet101_2, resnext50_32x4d and others, densenet121 to densenet201, "
@@ -61,8 +61,7 @@ def describe(name: str):
       ValueError: not one of KNOWN.
     """
     library, _, model = name.partition("/")
-    if library == "timm":
-        model = model.partition(".")[0]  # without the tag of the weights
+    model = model.partition(".")[0]  # without the tag of the weights
     for pattern, libraries, describe_family in _FAMILIES:
         match = re.fullmatch(pattern, model)
         if match and library in libraries:
@@ -76,25 +75,17 @@ def describe(name: str):
 def preprocessing(name: str) -> dict:
     """Returns what the published weights of a network expect: fields of the section `input` of a config.
 
-    mean and std are those of pixels from 0 to 1; those of others than LIBRARY/MODEL's own may differ.
+    Where none of that name are known, they are those of its library's default ones, else what nearly all
+    expect. mean and std are those of pixels from 0 to 1.
 
     Args:
-      name: LIBRARY/MODEL.
+      name: LIBRARY/MODEL or LIBRARY/MODEL.TAG.
     """
-    library, _, model = name.partition("/")
-    size, resize = (331, 378) if model.startswith("nasnetalarge") else (224, 256)
-    small = library == "pytorchcv" and model.endswith(("_cifar10", "_cifar100", "_svhn"))
-    if model == "nasnet_6a4032":
-        size, resize = 331, 379
-    if library == "akamaster" or small:
-        size, resize = 32, 32
-    mean, std = IMAGENET_MEAN, IMAGENET_STD
-    if model.startswith(("googlenet", "mobilenetv1", "nasnetalarge")):
-        mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    if small:
-        mean, std = CIFAR_MEAN, CIFAR_STD
-    resizing = {"resize": resize, "interpolation": "bilinear", "squash": False}
-    return {"image_size": size, **resizing, "mean": mean, "std": std}
+    one = published.find(name) or published.find(name.partition(".")[0])
+    if one is not None:
+        return {field: getattr(one, field) for field in PREPROCESSING}
+    resizing = {"resize": 256, "interpolation": "bilinear", "squash": False}
+    return {"image_size": 224, **resizing, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
 
 def convert(layers, tensors: dict[str, np.ndarray], variables) -> dict:
