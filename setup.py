@@ -26,7 +26,7 @@ setup(
             "training*",
         ]
     ),
-    package_data={"models.torch": ["published.csv"]},
+    package_data={"analysis": ["choice.csv"], "models.torch": ["published.csv"]},
     py_modules=["train", "eval"],
     install_requires=[
         "absl-py>=2.1",
