@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 import models
 from analysis import style
@@ -249,9 +250,13 @@ def picture(found: list[Choice], ms: dict) -> bytes:
         xlabel="an answer to one image, measured here (ms)",
         ylabel="published top-1 accuracy on ImageNet, one crop (%)",
     )
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.12)
-    axes.legend(frameon=False, loc="lower right", fontsize=8, labelspacing=1.6, handletextpad=2)
+    axes.legend(
+        frameon=False, loc="lower right", fontsize=8, labelspacing=1.6, handletextpad=2, borderpad=2
+    )
     style.clean(axes)
     style.label(axes, [(x, y, name.partition("/")[2]) for x, y, name in points])
     return style.png(figure)
