@@ -65,17 +65,17 @@ def main() -> None:
         raise ValueError(
             f"--weights={WEIGHTS.value}: there are none; python scripts/choose.py --all lists all"
         )
-    most = budgets.pop("ms", None)
+    most = budgets.pop("ms", math.inf)
     for what, limit in budgets.items():
         found = choice.within(found, what, limit)
     shown = found if ALL.value else choice.best(found)
 
     ms = {}
     if MEASURE.value or MEASURE.value is None and BUDGET.value:
-        ms = measure(found if most else shown)
-    elif most:
+        ms = measure(found if most < math.inf else shown)
+    elif most < math.inf:
         raise ValueError("a budget of ms needs to measure: leave out --nomeasure")
-    if most:
+    if most < math.inf:
         medians = {key: statistics.median(times) for key, times in ms.items()}
         found = [one for one in found if medians.get(one.key, math.inf) <= most]
         if medians and not found:
