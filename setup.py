@@ -26,7 +26,11 @@ setup(
             "training*",
         ]
     ),
-    package_data={"data": ["imagenet.txt"], "models.torch": ["published.csv"]},
+    package_data={
+        "analysis": ["choice.csv"],
+        "data": ["imagenet.txt"],
+        "models.torch": ["published.csv"],
+    },
     py_modules=["train", "eval"],
     install_requires=[
         "absl-py>=2.1",

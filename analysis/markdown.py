@@ -1,4 +1,4 @@
-"""Tables in Markdown."""
+"""Tables, in Markdown and for a terminal."""
 
 import re
 
@@ -13,6 +13,18 @@ def table(rows, left: int = 1) -> str:
     heads, *body = rows
     rule = [*["---"] * left, *["---:"] * (len(heads) - left)]
     return "\n".join(f"| {' | '.join(row)} |" for row in [heads, rule, *body])
+
+
+def columns(rows, left: int = 1) -> str:
+    """Returns the same in columns of equal width, for a terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
 
 
 def fill(page: str, name: str, content: str) -> str:

@@ -90,16 +90,8 @@ def totals(count: Count, flops: float) -> list[str]:
 
 def as_text(count: Count, depth: int, flops: float) -> str:
     """Returns the table in columns of equal width, for a terminal."""
-    table = _table(count, depth, "  ")
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < TEXT else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
-    return "\n".join([*lines, "", *totals(count, flops)])
+    table = markdown.columns(_table(count, depth, "  "), left=TEXT)
+    return "\n".join([table, "", *totals(count, flops)])
 
 
 def as_markdown(count: Count, depth: int, flops: float) -> str:

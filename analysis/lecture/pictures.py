@@ -1,12 +1,8 @@
 """The pictures of docs/lecture.md."""
 
-import math
-
 import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 
 from analysis import style
 from analysis.count import Layer
@@ -136,7 +132,7 @@ def bubbles(networks: list[dict]) -> bytes:
         frameon=False, loc="lower right", fontsize=8, labelspacing=1.6, handletextpad=2, ncols=2
     )
     style.clean(axes)
-    _label(
+    style.label(
         axes,
         [
             (n["multiply_adds"] / 1e9, 100 - n["published"]["top1"], n["name"].partition(" (")[0])
@@ -144,40 +140,6 @@ def bubbles(networks: list[dict]) -> bytes:
         ],
     )
     return style.png(figure)
-
-
-def _label(axes, points: list[tuple[float, float, str]]) -> None:
-    """Writes a name beside each point, with a line to it, where it hides no other name and no point."""
-    canvas = FigureCanvasAgg(axes.figure)
-    canvas.draw()
-    renderer = canvas.get_renderer()
-    centres = [axes.transData.transform(point[:2]) for point in points]
-    taken = []
-    places = [
-        (distance * math.cos(angle), distance * math.sin(angle))
-        for distance in (12, 22, 34, 48, 64)
-        for angle in (0.5, -0.5, 2.6, -2.6, 1.2, -1.2, 1.9, -1.9)
-    ]
-    for x, y, name in sorted(points, key=lambda point: (-point[1], point[0])):
-        for dx, dy in places:
-            written = axes.annotate(
-                name,
-                (x, y),
-                (dx, dy),
-                textcoords="offset points",
-                ha="left" if dx > 0 else "right",
-                va="center",
-                fontsize=7,
-                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 0},
-            )
-            written.update_positions(renderer)
-            box = Text.get_window_extent(written, renderer)
-            free = not any(box.overlaps(other) for other in taken)
-            if free and not any(box.padded(3).contains(*centre) for centre in centres):
-                break
-            if (dx, dy) != places[-1]:
-                written.remove()
-        taken.append(box)
 
 
 def two_gpus(parts: list[Part]) -> bytes:
