@@ -82,6 +82,27 @@ def features(module: nn.Module, variables, x) -> dict[str, jax.Array]:
     return state["intermediates"]["features"]
 
 
+def gradient(module: nn.Module, variables, x, classes, name: str) -> tuple[jax.Array, jax.Array]:
+    """Returns a feature map and the gradient of a logit of each image by it, [N, height, width, C] each.
+
+    Args:
+      module, variables, x: as in `features`.
+      classes: int [N], the class of each image whose logit counts.
+      name: of the feature map.
+    """
+
+    def logits(added):
+        answers, state = module.apply(
+            {**variables, "perturbations": {name: added}}, x, mutable=["intermediates"]
+        )
+        chosen = jnp.take_along_axis(answers, classes[:, None], axis=1)
+        return chosen.sum(), state["intermediates"]["features"][name]  # images do not mix
+
+    like = jax.eval_shape(lambda v, x: features(module, v, x), variables, x)[name]
+    slope, seen = jax.grad(logits, has_aux=True)(jnp.zeros(like.shape, like.dtype))
+    return seen, slope
+
+
 def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
     """Returns (module, variables) with the weights of a network of PyTorch.
 
