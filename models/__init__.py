@@ -82,25 +82,24 @@ def features(module: nn.Module, variables, x) -> dict[str, jax.Array]:
     return state["intermediates"]["features"]
 
 
-def gradient(module: nn.Module, variables, x, classes, name: str) -> tuple[jax.Array, jax.Array]:
-    """Returns a feature map and the gradient of a logit of each image by it, [N, height, width, C] each.
+def backward(module: nn.Module, variables, x, name: str):
+    """Returns (logits, feature maps by name, the backward pass from the logits to one of these).
+
+    The last is `f(gradient by the logits [N, num_classes]) -> gradient by the map [N, height, width, C]`.
 
     Args:
       module, variables, x: as in `features`.
-      classes: int [N], the class of each image whose logit counts.
       name: of the feature map.
     """
 
-    def logits(added):
-        answers, state = module.apply(
-            {**variables, "perturbations": {name: added}}, x, mutable=["intermediates"]
-        )
-        chosen = jnp.take_along_axis(answers, classes[:, None], axis=1)
-        return chosen.sum(), state["intermediates"]["features"][name]  # images do not mix
+    def forward(added):
+        added = {"perturbations": {name: added}}
+        logits, state = module.apply({**variables, **added}, x, mutable=["intermediates"])
+        return logits, state["intermediates"]["features"]
 
     like = jax.eval_shape(lambda v, x: features(module, v, x), variables, x)[name]
-    slope, seen = jax.grad(logits, has_aux=True)(jnp.zeros(like.shape, like.dtype))
-    return seen, slope
+    logits, pull, seen = jax.vjp(forward, jnp.zeros(like.shape, like.dtype), has_aux=True)
+    return logits, seen, lambda by_logits: pull(by_logits)[0]
 
 
 def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:

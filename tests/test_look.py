@@ -45,11 +45,13 @@ def test_grad_cam_is_cam_where_the_network_averages(name):
 
     @compiled
     def computed(variables):
-        logits = jnp.take_along_axis(module.apply(variables, images), classes[:, None], 1)[:, 0]
-        grad_cam = maps.grad_cam(module, variables, images, classes, last)
+        logits, seen, backward = models.backward(module, variables, images, last)
+        slopes = backward(jax.nn.one_hot(classes, 5))
+        logits = jnp.take_along_axis(logits, classes[:, None], 1)[:, 0]
+        grad_cam = maps.grad_cam(seen[last], slopes)
         if name in FLATTEN:
-            return logits, grad_cam, models.gradient(module, variables, images, classes, last)
-        return logits, grad_cam, maps.class_activation(module, variables, images, classes)
+            return logits, grad_cam, (seen[last], slopes)
+        return logits, grad_cam, maps.class_activation(seen[last], variables, classes)
 
     logits, grad_cam, other = computed(variables)
     assert grad_cam.shape == (4, *shapes[last][:2])

@@ -43,20 +43,18 @@ def shapes(module: nn.Module, variables, image_shape) -> dict[str, tuple[int, in
     return found
 
 
-def class_activation(module: nn.Module, variables, images, classes):
+def class_activation(map_, variables, classes):
     """Returns what each place of the last feature map says for a class, [N, height, width], in logits.
 
     Their mean, and the bias of the class, is its logit (Zhou et al. 2016, arXiv:1512.04150, section 2).
 
     Args:
-      module: a network for which `averages` is true.
-      variables: its parameters and BatchNorm statistics.
-      images: normalised, float [N, height, width, channels].
+      map_: the last feature map of a network that `averages`, [N, height, width, channels].
+      variables: parameters of the network.
       classes: int [N], the class of each image.
     """
-    *_, last = shapes(module, variables, images.shape[1:])
-    maps = models.features(module, variables, images)[last].astype(jnp.float32)
-    return jnp.einsum("nhwk,kn->nhw", maps, variables["params"]["fc"]["kernel"][:, classes])
+    weights = variables["params"]["fc"]["kernel"][:, classes]
+    return jnp.einsum("nhwk,kn->nhw", map_.astype(jnp.float32), weights)
 
 
 def averages(variables) -> bool:
@@ -64,7 +62,7 @@ def averages(variables) -> bool:
     return "fc" in variables["params"]
 
 
-def grad_cam(module: nn.Module, variables, images, classes, name: str):
+def grad_cam(map_, slopes):
     """Returns where a feature map speaks for a class, [N, height, width], at least 0, in no unit.
 
     Each channel counts by the mean of the gradient of the logit by it (Selvaraju et al. 2017,
@@ -72,15 +70,11 @@ def grad_cam(module: nn.Module, variables, images, classes, name: str):
     `class_activation` without what is below 0, divided by the number of places.
 
     Args:
-      module: from `models.create`.
-      variables: its parameters and BatchNorm statistics.
-      images: normalised, float [N, height, width, channels].
-      classes: int [N], the class of each image.
-      name: of the feature map.
+      map_: a feature map, [N, height, width, channels].
+      slopes: the gradient by it of the logit of a class, see `models.backward`, of the same shape.
     """
-    maps, slopes = models.gradient(module, variables, images, classes, name)
-    weights = slopes.astype(jnp.float32).mean((1, 2))
-    return jax.nn.relu(jnp.einsum("nhwk,nk->nhw", maps.astype(jnp.float32), weights))
+    weights = slopes.astype(jnp.float32).mean((1, 2), keepdims=True)
+    return jax.nn.relu((weights * map_.astype(jnp.float32)).sum(-1))
 
 
 def _image(shape):

@@ -186,16 +186,15 @@ class View:
         @jax.jit
         def see(variables, photo, truth):
             image = preprocess(photo[None])[0]
-            logits = module.apply(variables, image)[0]
-            scores, top = jax.lax.top_k(jax.nn.softmax(logits), min(TOP, len(logits)))
+            logits, features, backward = models.backward(module, variables, image, self.layer)
+            scores, top = jax.lax.top_k(jax.nn.softmax(logits[0]), min(TOP, logits.shape[1]))
             other = jnp.where((truth < 0) | (truth == top[0]), top[1 % len(top)], truth)
-            classes = jnp.stack([top[0], other])
-            images = jnp.concatenate([image, image])
-            gradients = maps.grad_cam(module, variables, images, classes, self.layer)
-            features = models.features(module, variables, image)
+            both = jax.nn.one_hot(jnp.stack([top[0], other]), logits.shape[1])
+            slopes = jnp.concatenate([backward(one[None]) for one in both])
+            gradients = maps.grad_cam(features[self.layer], slopes)
             activation = None
             if with_activation:
-                activation = maps.class_activation(module, variables, image, classes[:1])[0]
+                activation = maps.class_activation(features[last], variables, top[:1])[0]
             stages = [strongest(features[name][0].astype(jnp.float32)) for name in shapes]
             return scores, top, other, activation, gradients, stages
 
