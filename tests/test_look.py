@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, command, compiled, few_digits
+from conftest import command, few_digits
 from PIL import Image
 from test_models import TINY, tiny, variables_of
 
@@ -43,7 +43,7 @@ def test_grad_cam_is_cam_where_the_network_averages(name):
     assert shapes[last][0] <= images.shape[1] and len(shapes[last]) == 3
     assert maps.averages(variables) == (name not in FLATTEN)
 
-    @compiled
+    @jax.jit
     def computed(variables):
         logits, seen, backward = models.backward(module, variables, images, last)
         slopes = backward(jax.nn.one_hot(classes, 5))
@@ -65,7 +65,7 @@ def test_grad_cam_is_cam_where_the_network_averages(name):
     seen, slopes = other  # of small maps, by which the logit is nearly linear
     step = 1e-3 * slopes
     moved = {**variables, "perturbations": {last: step}}
-    after = jnp.take_along_axis(compiled(module.apply)(moved, images), classes[:, None], 1)[:, 0]
+    after = jnp.take_along_axis(jax.jit(module.apply)(moved, images), classes[:, None], 1)[:, 0]
     np.testing.assert_allclose(after - logits, (step * slopes).sum((1, 2, 3)), rtol=0.2, atol=1e-5)
     weighted = (slopes.mean((1, 2), keepdims=True) * seen).sum(-1)
     np.testing.assert_allclose(grad_cam, np.maximum(weighted, 0), rtol=1e-3, atol=1e-5)
@@ -254,7 +254,7 @@ def test_the_maps_of_a_photo_are_those_of_its_answer(run):
 
 
 def look(*arguments):
-    return subprocess.run(**command("scripts/look.py", *arguments, env=QUICK))
+    return subprocess.run(**command("scripts/look.py", *arguments))
 
 
 @pytest.mark.slow
