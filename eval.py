@@ -22,9 +22,7 @@ from absl import flags
 import configs
 import data
 import inference
-import models
-from data.messages import tell
-from training import command, evaluation, initial, metrics, ranges, sharding, steps
+from training import command, evaluation, sharding, steps
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
 CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "best (by top-1), latest, or a step.")
@@ -32,25 +30,8 @@ CROPS = flags.DEFINE_integer("crops", 1, "1, the centre; or 10, also the corners
 
 
 def main() -> None:
-    config, workdir = command.CONFIG.value, command.workdir()
-    models.resolve(config.model)
-    ranges.check(config)
-    header = metrics.newest_header(metrics.read_lines(workdir))
-    if not header:
-        tell(f"{workdir} does not say what config its run had: nothing is compared")
-    initial.fill(config, header, None)
-    if header and "classes" not in header:
-        tell("the run has not recorded its classes: labels are those of the sorted names")
-    for difference in metrics.differences_that_count(header, config.to_dict()):
-        tell(f"other than the run: {difference}")
-
-    source = data.open_source(config.input, train=False, class_names=header.get("classes"))
-    if len(source.class_names) != config.model.num_classes:
-        raise ValueError(
-            f"the images are of {len(source.class_names)} classes, the network knows "
-            f"{config.model.num_classes}: these are not the data that it was trained on"
-        )
-    run = inference.load(workdir, CHECKPOINT.value, config)
+    config = command.CONFIG.value
+    run, source = inference.open_evaluation(config, command.workdir(), CHECKPOINT.value)
     batch_size = sharding.eval_batch_size(config.batch_size, run.mesh.size)
     batches = data.make_eval(source, config.input, batch_size, CROPS.value)
     preprocess = data.make_preprocess(config.input, train=False, crops=CROPS.value)

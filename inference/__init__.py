@@ -7,6 +7,7 @@ for name, probability in run.top(run.predict(["cat.jpg"])[0]):
     print(f"{probability:.1%} {name}")
 """
 
+from inference.evaluation import open_evaluation as open_evaluation
 from inference.trained import Trained as Trained
 from inference.trained import find as find
 from inference.trained import load as load

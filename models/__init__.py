@@ -108,6 +108,26 @@ def features(module: nn.Module, variables, x) -> dict[str, jax.Array]:
     return state["intermediates"]["features"]
 
 
+def backward(module: nn.Module, variables, x, name: str):
+    """Returns (logits, feature maps by name, the backward pass from the logits to one of these).
+
+    The last is `f(gradient by the logits [N, num_classes]) -> gradient by the map [N, height, width, C]`.
+
+    Args:
+      module, variables, x: as in `features`.
+      name: of the feature map.
+    """
+
+    def forward(added):
+        added = {"perturbations": {name: added}}
+        logits, state = module.apply({**variables, **added}, x, mutable=["intermediates"])
+        return logits, state["intermediates"]["features"]
+
+    like = jax.eval_shape(lambda v, x: features(module, v, x), variables, x)[name]
+    logits, pull, seen = jax.vjp(forward, jnp.zeros(like.shape, like.dtype), has_aux=True)
+    return logits, seen, lambda by_logits: pull(by_logits)[0]
+
+
 def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
     """Returns (module, variables) with the weights of a network of PyTorch.
 

@@ -92,7 +92,7 @@ class Model(nn.Module):
                 name=name,
             )
             x = layers.relu(layer(x))
-            layers.see(self, name, x)
+            x = layers.see(self, name, x)
             return x
 
         def pool(x):
@@ -142,7 +142,7 @@ class Model(nn.Module):
                 width, kernel_init=kernel_init, bias_init=one, dtype=self.dtype, name=name
             )
             x = layers.relu(fc(x))
-            layers.see(self, name, x)
+            x = layers.see(self, name, x)
             x = both_towers(x, following)
             x = x if single_tower else drop(x)
         last_init = nn.initializers.normal(0.01)

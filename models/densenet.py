@@ -118,15 +118,16 @@ class Model(nn.Module):
             x = layers.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             x = conv(2 * self.growth_rate if compression else 16, 3, name="conv1")(x)
-        layers.see(self, "stem", x)
+        x = layers.see(self, "stem", x)
         for block, dense_layers in enumerate(blocks, 1):
             x = DenseBlock(dense_layers, layer, self.remat, name=f"block{block}")(x)
-            layers.see(self, f"block{block}", x)
+            x = layers.see(self, f"block{block}", x)
             if block < len(blocks):
                 features = x.shape[-1] // 2 if compression else x.shape[-1]
                 x = Transition(features, conv, norm, drop, name=f"transition{block}")(x)
         layers.check_not_empty(x)
-        x = jnp.mean(layers.relu(norm(name="last_bn")(x)), axis=(1, 2))
+        x = layers.see(self, "last", layers.relu(norm(name="last_bn")(x)))
+        x = jnp.mean(x, axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)
 

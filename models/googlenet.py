@@ -138,14 +138,14 @@ class Model(nn.Module):
 
         if self.stem == "imagenet":
             x = conv(64, 7, 2, name="conv1")(x)
-            layers.see(self, "conv1", x)
+            x = layers.see(self, "conv1", x)
             x = layers.max_pool_ceil(x, 3, 2)
         else:
             x = conv(64, 3, 2, name="conv1")(x)
-            layers.see(self, "conv1", x)
+            x = layers.see(self, "conv1", x)
         x = conv(64, 1, name="conv2_reduce")(normalise(x))
         x = normalise(conv(192, 3, name="conv2")(x))
-        layers.see(self, "conv2", x)
+        x = layers.see(self, "conv2", x)
         x = layers.max_pool_ceil(x, 3, 2)
         needed = self.aux_heads and self.is_mutable_collection("aux_logits")
         with_head = {"4a": "aux1", "4d": "aux2"} if needed else {}
@@ -156,7 +156,7 @@ class Model(nn.Module):
                 x = layers.max_pool_ceil(x, 2 if torchvision else 3, 2)
             kernel_5x5 = 3 if torchvision else 5
             x = Inception(widths, conv, kernel_5x5, name=f"inception{name}")(x)
-            layers.see(self, f"inception{name}", x)
+            x = layers.see(self, f"inception{name}", x)
             if name in with_head:
                 head = AuxiliaryHead(
                     self.num_classes, torchvision, conv, self.dtype, name=with_head[name]

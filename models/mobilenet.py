@@ -91,7 +91,7 @@ class Model(nn.Module):
 
         x = conv(width(32), 3, 1 if small else 2, name="conv1")(x)
         x = activation(norm(name="bn1")(x))
-        layers.see(self, "stem", x)
+        x = layers.see(self, "stem", x)
         for i, (stride, channels) in enumerate(BODY, 2):
             if self.shallow and i in range(8, 13):
                 continue
@@ -101,10 +101,11 @@ class Model(nn.Module):
             else:
                 x = conv(width(channels), 3, stride, name=name)(x)
                 x = activation(norm(name=f"bn{i}")(x))
-            layers.see(self, name, x)
+            x = layers.see(self, name, x)
         if self.head_conv:
             x = conv(1024, 1, name="head_conv")(x)
             x = activation(norm(name="head_bn")(x))
+            x = layers.see(self, "head_conv", x)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)

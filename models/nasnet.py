@@ -234,20 +234,21 @@ class Model(nn.Module):
         for stem in range(stems):
             filters = self.filters // 2 ** (stems - stem)
             cell(f"stem{stem + 1}", reduction, filters, 2, outputs[-2])
-        layers.see(self, "stem", outputs[-1])
+        outputs[-1] = layers.see(self, "stem", outputs[-1])
         for group in range(3):
             filters = self.filters * 2**group
             previous = outputs[-2]
             if group > 0:
                 cell(f"reduction{group}", reduction, filters, 2, previous)
-                layers.see(self, f"reduction{group}", outputs[-1])
+                outputs[-1] = layers.see(self, f"reduction{group}", outputs[-1])
             for i in range(self.cells):
                 skip, name = self.skip_reduction and i == 0, f"cell{group * self.cells + i + 1}"
                 cell(name, normal, filters, 1, previous if skip else outputs[-2])
-            layers.see(self, f"cells{group + 1}", outputs[-1])
+            outputs[-1] = layers.see(self, f"cells{group + 1}", outputs[-1])
             if group == 1 and self.aux_head and self.is_mutable_collection("aux_logits"):
                 AuxiliaryHead(self.num_classes, conv, norm, self.dtype, name="aux")(outputs[-1])
-        x = jnp.mean(layers.relu(outputs[-1]), axis=(1, 2))
+        x = layers.see(self, "last", layers.relu(outputs[-1]))
+        x = jnp.mean(x, axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)

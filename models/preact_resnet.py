@@ -146,7 +146,7 @@ class Model(nn.Module):
         else:
             width = 16
             x = activate(conv(width, 3, name="conv1")(x))
-        layers.see(self, "stem", x)
+        x = layers.see(self, "stem", x)
         for stage, units in enumerate(depths):
             made = tuple(
                 partial(
@@ -157,11 +157,12 @@ class Model(nn.Module):
                 for i in range(units)
             )
             x = stages.Stage(made, self.scan, self.remat, name=f"stage{stage + 1}")(x)
-            layers.see(self, f"stage{stage + 1}", x)
+            x = layers.see(self, f"stage{stage + 1}", x)
         if self.order == "full_preactivation":
             x = norm(name="last_bn")(x)
         if self.order in ("full_preactivation", "relu_only_preactivation"):
             x = layers.relu(x)
+        x = layers.see(self, "last", x)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)

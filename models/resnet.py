@@ -172,12 +172,12 @@ class Model(nn.Module):
             width = 16
             x = conv(width, 3, name="conv1")(x)
             x = layers.relu(norm(name="bn1")(x))
-        layers.see(self, "stem", x)
+        x = layers.see(self, "stem", x)
         for stage, blocks in enumerate(depths):
             strides = (2 if stage > 0 else 1, *(1,) * (blocks - 1))
             made = tuple(partial(block, width * 2**stage, stride=stride) for stride in strides)
             x = stages.Stage(made, self.scan, self.remat, name=f"stage{stage + 1}")(x)
-            layers.see(self, f"stage{stage + 1}", x)
+            x = layers.see(self, f"stage{stage + 1}", x)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)

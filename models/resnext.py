@@ -79,7 +79,7 @@ class Model(nn.Module):
         else:
             x = conv(64, 3, name="conv1")(x)
             x = layers.relu(norm(name="bn1")(x))
-        layers.see(self, "stem", x)
+        x = layers.see(self, "stem", x)
         for stage, blocks in enumerate(depths):
             made = tuple(
                 partial(
@@ -94,7 +94,7 @@ class Model(nn.Module):
                 for i in range(blocks)
             )
             x = stages.Stage(made, name=f"stage{stage + 1}")(x)
-            layers.see(self, f"stage{stage + 1}", x)
+            x = layers.see(self, f"stage{stage + 1}", x)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)

@@ -96,7 +96,7 @@ class Model(nn.Module):
         x = layers.relu(norm(name="bn1")(x))
         if self.stem == "imagenet":
             x = layers.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        layers.see(self, "stem", x)
+        x = layers.see(self, "stem", x)
         for stage, units in enumerate(UNITS):
             features = multiple_of(CHANNELS[g] * 2**stage * self.scale, rounded)
             made = tuple(
@@ -115,7 +115,7 @@ class Model(nn.Module):
                 for i in range(units)
             )
             x = stages.Stage(made, name=f"stage{stage + 2}")(x)
-            layers.see(self, f"stage{stage + 2}", x)
+            x = layers.see(self, f"stage{stage + 2}", x)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)

@@ -90,15 +90,15 @@ class Model(nn.Module):
             x = layers.max_pool_ceil(x, 3, 2)
         elif self.stem == "imagenet":
             x = layers.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        layers.see(self, "stem", x)
+        x = layers.see(self, "stem", x)
         for stage, (features, units) in enumerate(zip(widths, UNITS, strict=True), 2):
             unit = partial(Unit, features, conv=conv, norm=norm)
             made = (partial(unit, stride=2), *[partial(unit, stride=1)] * (units - 1))
             x = stages.Stage(made, name=f"stage{stage}")(x)
-            layers.see(self, f"stage{stage}", x)
+            x = layers.see(self, f"stage{stage}", x)
         x = conv(last, 1, name="conv5")(x)
         x = layers.relu(norm(name="bn5")(x))
-        layers.see(self, "conv5", x)
+        x = layers.see(self, "conv5", x)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
         return x.astype(jnp.float32)

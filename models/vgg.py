@@ -70,7 +70,7 @@ class Model(nn.Module):
                     name=f"conv{stage}_{i}",
                 )(x)
                 x = layers.relu(norm(name=f"bn{stage}_{i}")(x) if self.batch_norm else x)
-            layers.see(self, f"stage{stage}", x)
+            x = layers.see(self, f"stage{stage}", x)
             x = layers.max_pool(x, (2, 2), strides=(2, 2))
         if self.pooled_size:
             x = layers.adaptive_average_pool(x, self.pooled_size)
@@ -80,7 +80,7 @@ class Model(nn.Module):
         for name in ("fc6", "fc7"):
             fc = nn.Dense(self.hidden, kernel_init=dense_init, dtype=self.dtype, name=name)
             x = layers.relu(fc(x))
-            layers.see(self, name, x)
+            x = layers.see(self, name, x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         last_init = dense_init if self.initialization == "paper" else nn.initializers.normal(0.01)
         x = nn.Dense(self.num_classes, kernel_init=last_init, dtype=self.dtype, name="fc8")(x)

@@ -59,7 +59,7 @@ class Model(nn.Module):
                 **more,
             )
             x = layers.relu(layer(x))
-            layers.see(self, name, x)
+            x = layers.see(self, name, x)
             return x
 
         def pool(x):
@@ -87,7 +87,7 @@ class Model(nn.Module):
         for name in ("fc6", "fc7"):
             fc = nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype, name=name)
             x = layers.relu(fc(x))
-            layers.see(self, name, x)
+            x = layers.see(self, name, x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         last_init = nn.initializers.normal(0.01)
         x = nn.Dense(self.num_classes, kernel_init=last_init, dtype=self.dtype, name="fc8")(x)

@@ -56,9 +56,10 @@ class Model(nn.Module):
                 filters, kernel, stride, padding="SAME", dtype=self.dtype, name=f"{name}_conv"
             )(x)
             maps.append(layers.relu(norm(name=f"{name}_bn")(x)))
-            layers.see(self, name, maps[number])
+            maps[number] = layers.see(self, name, maps[number])
         read = {i for *_, inputs in genotype for i in inputs}
         x = concatenate([maps[i] for i in range(1, len(maps)) if i not in read])
+        x = layers.see(self, "last", x)
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(jnp.mean(x, axis=(1, 2)))
         return x.astype(jnp.float32)
 

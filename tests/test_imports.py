@@ -33,8 +33,8 @@ MAY_IMPORT = {
         "absl", "ml_collections", "etils", "tqdm", "tensorboardX", "data.messages",
     },
     "analysis": {
-        "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "etils",
-        "configs", "models", "data", "training", "analysis",
+        "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "etils", "tqdm",
+        "configs", "models", "data", "training", "inference", "analysis",
     },
     "inference": {
         "jax", "flax", "optax", "numpy", "ml_collections",

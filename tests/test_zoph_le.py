@@ -48,6 +48,10 @@ def test_a_network_of_1x1_kernels_by_hand():
         "layer2": [[10]],  # every second pixel of layer 1, five times
         "layer3": [[2 + 100 * 10, 4], [6, 8]],  # layer 1, and layer 2 with zeros around
         "layer4": [[3]],  # reads the image
+        "last": [
+            [2 + 100 * 10, 4],
+            [6, 8],
+        ],  # layers 3 and 4, which are read by none; layer 3 first
     }
     assert maps.keys() == expected.keys()
     for name, value in expected.items():

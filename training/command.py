@@ -44,7 +44,7 @@ def workdir() -> str:
     return f"runs/{name}-{argument}".removesuffix("-")
 
 
-def run(main, configs=None, trains: bool = True, takes: str = "") -> None:
+def run(main, configs=None, trains: bool = True, takes: str = "", needs: bool = True) -> None:
     """Parses the flags, joins the cluster, runs `main()`, and tells a user's mistake in one line.
 
     Args:
@@ -52,6 +52,7 @@ def run(main, configs=None, trains: bool = True, takes: str = "") -> None:
       configs: the package of the experiments; None: the command takes no --config.
       trains: whether it computes; else it joins no cluster, and leaves the accelerators alone.
       takes: what arguments beside flags it takes, "files or folders"; it is then called as `main(arguments)`.
+      needs: whether it needs one of these.
     """
 
     def guarded(call):
@@ -94,7 +95,7 @@ def run(main, configs=None, trains: bool = True, takes: str = "") -> None:
 
     app.run(
         lambda argv: guarded(lambda: start(argv)),
-        flags_parser=lambda argv: guarded(lambda: parse(argv, configs, takes)),
+        flags_parser=lambda argv: guarded(lambda: parse(argv, configs, takes, needs)),
     )
 
 
@@ -115,7 +116,7 @@ def keep_memory() -> None:
         mallopt(arena_max, 1)
 
 
-def parse(argv: list[str], configs=None, takes: str = "") -> list[str]:
+def parse(argv: list[str], configs=None, takes: str = "", needs: bool = True) -> list[str]:
     """Parses the flags; raises ValueError where they are wrong.
 
     Args:
@@ -123,6 +124,7 @@ def parse(argv: list[str], configs=None, takes: str = "") -> list[str]:
       configs: the package of the experiments, with DEFAULT, check and describe; None: the command takes
         no --config.
       takes: see `run`.
+      needs: see `run`.
     """
     helps = configs is not None and any(argument in HELP for argument in argv)
     if configs is not None:
@@ -138,7 +140,7 @@ def parse(argv: list[str], configs=None, takes: str = "") -> list[str]:
     except (AttributeError, KeyError) as error:  # with a KeyError inside
         cause = error.args[0] if isinstance(error.args[0], Exception) else error
         raise ValueError(f"no such config field: {' '.join(cause.args[0].split())}") from error
-    if takes and len(rest) == 1 and not helps:
+    if takes and needs and len(rest) == 1 and not helps:
         raise ValueError(f"give {takes}; --help shows an example")
     if len(rest) > 1 and not takes:
         raise ValueError(f"unexpected argument {rest[1]!r}: flags look like --config.batch_size=64")

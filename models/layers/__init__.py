@@ -101,9 +101,14 @@ def channel_shuffle(x, groups: int):
     return jnp.swapaxes(x, -1, -2).reshape(*shape, channels)
 
 
-def see(network: nn.Module, name: str, x) -> None:
-    """Lets `models.features` see a feature map of a network, under a name that a layer may have, too."""
+def see(network: nn.Module, name: str, x):
+    """Returns a feature map, and lets `models.features` see it, under a name that a layer may have, too.
+
+    What "perturbations" has under that name is added, so that a gradient can be taken by the map.
+    """
     network.sow("intermediates", "features", {name: x}, init_fn=dict, reduce_fn=operator.or_)
+    added = network.get_variable("perturbations", name)
+    return x if added is None else x + added
 
 
 def check_not_empty(x) -> None:
