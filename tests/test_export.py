@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +88,8 @@ def test_an_onnx_model_answers_as_the_network(name, monkeypatch):
 @pytest.mark.filterwarnings("default")  # TensorFlow's own
 @pytest.mark.parametrize("name", TINY)
 def test_a_tflite_model_answers_as_the_network(name, monkeypatch):
+    pytest.importorskip("tensorflow", reason="pip install -e '.[tflite]'")
+    pytest.importorskip("ai_edge_litert", reason="pip install -e '.[tflite]'")
     run = trained(name)
     preprocesses = name == "resnet"
     with monkeypatch.context() as patched:
@@ -94,6 +97,32 @@ def test_a_tflite_model_answers_as_the_network(name, monkeypatch):
         program = export.tflite(run, preprocesses)
     assert difference(run, program, "tflite", preprocesses) < 1e-4
     assert difference(other_weights(run), program, "tflite", preprocesses) > 1e-3
+
+
+@pytest.mark.slow
+def test_integers_answer_as_the_network_and_take_pixels_as_they_are():
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    pytest.importorskip("tensorflow")
+    run = trained("shufflenet")  # it has every kind of pooling and padding
+    random = np.random.default_rng(0)
+    pixels = random.integers(20, 200, (20, 32, 32, 3), np.uint8)
+    program = export.tflite(run, True, pixels)
+    read = interpreter.Interpreter(model_content=program)
+    (images,), operations = read.get_input_details(), read._get_ops_details()
+    assert images["dtype"] == np.uint8 and images["quantization"] == (1.0, 0)
+    floats = export.reader(export.tflite(run), "tflite")(pixels)
+    integers = export.reader(program, "tflite")(pixels)
+    assert np.abs(integers - floats).mean() < 0.1 * np.abs(floats).max()
+    assert np.corrcoef(integers.ravel(), floats.ravel())[0, 1] > 0.9
+    assert sum(one["op_name"] == "DEQUANTIZE" for one in operations) == 1  # of the logits
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_a_missing_package_is_named_with_its_extra(format, monkeypatch):
+    for package in ("jax2onnx", "tensorflow"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=rf"pip install -e '.\[{format}\]'"):
+        getattr(export, format)(trained("resnet"))
 
 
 @pytest.mark.slow
