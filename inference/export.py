@@ -99,7 +99,12 @@ def reader(program: bytes, format: str) -> Callable[[np.ndarray], np.ndarray]:
         session = _library("onnxruntime", "onnx").InferenceSession(program)
         return lambda images: session.run(["logits"], {"images": np.asarray(images)})[0]
     litert = _library("ai_edge_litert.interpreter", "tflite")
-    interpreter = litert.Interpreter(model_content=program)
+    interpreter = (
+        litert.Interpreter(  # by its own operations: XNNPACK refuses some networks of integers
+            model_content=program,
+            experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+    )
     interpreter.allocate_tensors()
     image, logits = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
