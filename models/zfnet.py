@@ -94,6 +94,8 @@ class Model(nn.Module):
 
     def plain(self, variables: dict) -> dict:
         """Returns variables that make the same network of plain convolutions alone."""
+        if not self.filter_rms:
+            return variables
         conv1 = variables["params"]["conv1"]
         conv1 = conv1 | {"kernel": self.rescaled(conv1["kernel"])}
         return variables | {"params": variables["params"] | {"conv1": conv1}}
