@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 # jaxlib 0.10.2 computes some programs wrongly on the CPU (jax#39103); it and 0.11.0 crash on others (jax#39257).
 JAX, JAXLIB = "jax>=0.10,!=0.10.2,!=0.11.0", "jaxlib!=0.10.2,!=0.11.0"
 GCS, S3 = ["gcsfs>=2024.10"], ["s3fs>=2024.10"]
+TFLITE = ["ai-edge-litert>=2.0", "tensorflow>=2.20"]
 SWEEPS = ["optuna>=4.2", "submitit>=1.5.3"]
 
 setup(
@@ -64,6 +65,8 @@ setup(
         "s3": S3,
         "prepare": ["tensorflow>=2.20"],
         "sweeps": SWEEPS,
+        "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.24"],  # not of test: it wants an older Orbax
+        "tflite": TFLITE,
         "test": [
             "aiobotocore[boto3]>=2.15",  # the boto3 that goes with it, which moto would not choose
             "gcp-storage-emulator>=2024.8",
@@ -71,10 +74,10 @@ setup(
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.17.6,<0.18",
-            "tensorflow>=2.20",
             *GCS,
             *S3,
             *SWEEPS,
+            *TFLITE,
         ],
     },
 )

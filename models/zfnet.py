@@ -94,7 +94,18 @@ class Model(nn.Module):
         return x.astype(jnp.float32)
 
     def rescaled_convolution(self, images, kernel, *args, **kwargs):
-        """Convolves with filters whose root mean square is at most `filter_rms`."""
+        return layers.convolve(images, self.rescaled(kernel), *args, **kwargs)
+
+    def rescaled(self, kernel):
+        """Returns filters whose root mean square is at most `filter_rms`."""
         rms = jnp.sqrt(jnp.mean(jnp.square(kernel), axis=(0, 1, 2)))
         scale = jax.lax.stop_gradient(jnp.minimum(1.0, self.filter_rms / rms))
-        return layers.convolve(images, (kernel * scale).astype(kernel.dtype), *args, **kwargs)
+        return (kernel * scale).astype(kernel.dtype)
+
+    def plain(self, variables: dict) -> dict:
+        """Returns variables that make the same network of plain convolutions alone."""
+        if not self.filter_rms:
+            return variables
+        conv1 = variables["params"]["conv1"]
+        conv1 = conv1 | {"kernel": self.rescaled(conv1["kernel"])}
+        return variables | {"params": variables["params"] | {"conv1": conv1}}

@@ -1,18 +1,19 @@
 """Writes the network of a run as a program that runs without this project, and checks it.
 
-WORKDIR/export/network.stablehlo holds the program, in the form of jax.export, with the weights and the
-normalisation, for CPUs, GPUs and TPUs and any number of images; classes.json beside it names the logits:
+WORKDIR/export/network.FORMAT holds the weights and the normalisation; classes.json beside it names the
+logits. What to call is in docs/export.md:
 
-  from jax import export
-
-  program = export.deserialize(bytearray(open("network.stablehlo", "rb").read()))
-  logits = program.call(images)  # uint8 [N, height, width, channels]
+  stablehlo  jax.export's, for JAX on CPUs, GPUs and TPUs; any number of images
+  onnx       for onnxruntime and all that reads ONNX; any number of images: pip install -e ".[onnx]"
+  tflite     for LiteRT, on phones; one image at a time: pip install -e ".[tflite]"
 
 Examples:
   python scripts/export.py --workdir=runs/mine
-  python scripts/export.py --workdir=runs/mine --checkpoint=best --nopreprocess
+  python scripts/export.py --workdir=runs/mine --format=onnx --checkpoint=best --nopreprocess
+  python scripts/export.py --workdir=runs/mine --format=tflite --int8
 """
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -24,6 +25,7 @@ if __name__ == "__main__":
 
     start.early()
 
+import numpy as np
 from absl import flags
 
 import data
@@ -34,35 +36,80 @@ from training import command, files
 flags.declare_key_flag("workdir")
 flags.mark_flag_as_required("workdir")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "best (by top-1), latest, or a step.")
-FORMAT = flags.DEFINE_enum("format", "stablehlo", ["stablehlo"], "Of the program.")
+FORMAT = flags.DEFINE_enum(
+    "format", "stablehlo", ["stablehlo", "onnx", "tflite"], "Of the program."
+)
+INT8 = flags.DEFINE_bool(
+    "int8", False, "Of tflite: also writes network-int8.tflite, and says what it gets right."
+)
 PREPROCESS = flags.DEFINE_bool(
     "preprocess",
     True,
     "The program normalises uint8 images; else it takes normalised float32 ones.",
 )
 TOLERANCE = 1e-4  # of the largest logit
+EXAMPLES = 200  # training images that give the ranges of 8-bit integers
+EVALUATED = 1000  # images at most, by the float and the integer network
 
 
 def main() -> None:
+    if INT8.value and FORMAT.value != "tflite":
+        raise ValueError("--int8 is for --format=tflite")
     run = inference.load(command.workdir(), CHECKPOINT.value)
-    program = export.stablehlo(run, PREPROCESS.value)
-    difference = export.largest_difference(run, program, PREPROCESS.value)
+    if FORMAT.value != "stablehlo":  # what runs the others knows no bfloat16
+        run = dataclasses.replace(run, module=run.module.clone(dtype="float32"))
+    program = getattr(export, FORMAT.value)(run, PREPROCESS.value)
+    answer = export.reader(program, FORMAT.value)
+    difference = export.largest_difference(run, answer, PREPROCESS.value)
     if not difference < TOLERANCE:
         raise ValueError(
             f"the program's logits differ from the network's by {difference:.1e} of the largest: "
             "nothing was written"
         )
-    folder = files.absolute(command.workdir()) / "export"
-    files.make(folder)
-    files.write_bytes(folder / "classes.json", (json.dumps(run.class_names) + "\n").encode())
-    files.write_bytes(folder / f"network.{FORMAT.value}", program)
+    write("classes.json", (json.dumps(run.class_names) + "\n").encode())
     height, width, channels = data.input_shape(run.config.input)
+    number = 1 if FORMAT.value == "tflite" else "N"
     kind = "uint8" if PREPROCESS.value else "normalised float32"
     print(
-        f"{folder / f'network.{FORMAT.value}'}: {len(program) / 1e6:,.1f} MB, step {run.step}, "
-        f"{kind} [N, {height}, {width}, {channels}] to logits [N, {len(run.class_names)}], "
-        f"read back and within {difference:.0e} of the network's"
+        f"{write(f'network.{FORMAT.value}', program)}, step {run.step}, "
+        f"{kind} [{number}, {height}, {width}, {channels}] to logits [{number}, "
+        f"{len(run.class_names)}], read back and within {difference:.0e} of the network's"
     )
+    if INT8.value:
+        write_int8(run, answer)
+
+
+def write_int8(run, answer) -> None:
+    """Writes the network with 8-bit integers; `answer` is that of the one with floats."""
+    examples, _ = images(run, EXAMPLES, train=True)
+    program = export.tflite(run, PREPROCESS.value, examples)
+    evaluated, labels = images(run, EVALUATED, train=False)
+    both = [np.argmax(found(evaluated), 1) for found in (answer, export.reader(program, "tflite"))]
+    floats, integers = (f"{np.mean(found == labels):.2%}" for found in both)
+    print(
+        f"{write('network-int8.tflite', program)}, ranges from {len(examples)} training images; "
+        f"top-1 on {len(labels):,} evaluation images {integers}, with floats {floats}, "
+        f"the same class on {np.mean(both[0] == both[1]):.2%}"
+    )
+
+
+def images(run, number: int, train: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Returns images of the run, drawn at random but always the same, as the program takes them, and labels."""
+    source = data.open_source(run.config.input, train, run.header.get("classes"))
+    chosen = np.random.default_rng(0).permutation(len(source))[:number]
+    drawn = data.load(data.subset(source, chosen), run.config.input)
+    if PREPROCESS.value:
+        return drawn.images, drawn.labels
+    normalise = data.make_preprocess(run.config.input, train=False)
+    return np.asarray(normalise(drawn.images)[0]), drawn.labels
+
+
+def write(name: str, content: bytes) -> str:
+    """Writes a file beside the others, and returns its path and size, to be told."""
+    folder = files.absolute(command.workdir()) / "export"
+    files.make(folder)
+    files.write_bytes(folder / name, content)
+    return f"{folder / name}: {len(content) / 1e6:,.2f} MB"
 
 
 if __name__ == "__main__":

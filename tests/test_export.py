@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,15 @@ def trained(name):
     return inference.Trained(config, module, state, {}, sharding.make_mesh(jax.devices()[:1]))
 
 
+def other_weights(run):
+    params = jax.tree.map(lambda w: w * 0.9, run.state.params)
+    return dataclasses.replace(run, state=run.state.replace(params=params))
+
+
+def difference(run, program, kind, preprocesses):
+    return export.largest_difference(run, export.reader(program, kind), preprocesses)
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=() if n == "resnet" else pytest.mark.slow) for n in TINY]
 )
@@ -44,7 +54,7 @@ def test_a_program_answers_as_the_network_and_has_no_convolution_of_ours(name, m
     with monkeypatch.context() as patched:
         patched.setattr(convolution, "_convolve", None)
         program = export.stablehlo(run, preprocesses)
-    assert export.largest_difference(run, program, preprocesses) < 1e-5
+    assert difference(run, program, "stablehlo", preprocesses) < 1e-5
     exported = jax_export.deserialize(bytearray(program))
     assert exported.platforms == export.PLATFORMS
     calls = set(re.findall(r"custom_call @(\w+)", exported.mlir_module()))
@@ -52,10 +62,67 @@ def test_a_program_answers_as_the_network_and_has_no_convolution_of_ours(name, m
     assert exported.call(
         np.zeros((7, *exported.in_avals[0].shape[1:]), exported.in_avals[0].dtype)
     ).shape == (7, 5)
-    other = dataclasses.replace(
-        run, state=run.state.replace(params=jax.tree.map(lambda w: w * 0.9, run.state.params))
-    )
-    assert export.largest_difference(other, program, preprocesses) > 1e-3
+    assert difference(other_weights(run), program, "stablehlo", preprocesses) > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
+def test_an_onnx_model_answers_as_the_network(name, monkeypatch):
+    pytest.importorskip("jax2onnx", reason="pip install -e '.[onnx]'")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    run = trained(name)
+    preprocesses = name == "resnet"
+    with monkeypatch.context() as patched:
+        patched.setattr(convolution, "_convolve", None)
+        program = export.onnx(run, preprocesses)
+    assert difference(run, program, "onnx", preprocesses) < 1e-4
+    assert difference(other_weights(run), program, "onnx", preprocesses) > 1e-3
+    (images,) = onnxruntime.InferenceSession(program).get_inputs()
+    assert images.shape[0] == "N"
+    assert images.type == ("tensor(uint8)" if preprocesses else "tensor(float)")
+    pixels = np.zeros((7, *images.shape[1:]), np.uint8 if preprocesses else np.float32)
+    assert export.reader(program, "onnx")(pixels).shape == (7, 5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # TensorFlow's own
+@pytest.mark.parametrize("name", TINY)
+def test_a_tflite_model_answers_as_the_network(name, monkeypatch):
+    pytest.importorskip("tensorflow", reason="pip install -e '.[tflite]'")
+    pytest.importorskip("ai_edge_litert", reason="pip install -e '.[tflite]'")
+    run = trained(name)
+    preprocesses = name == "resnet"
+    with monkeypatch.context() as patched:
+        patched.setattr(convolution, "_convolve", None)
+        program = export.tflite(run, preprocesses)
+    assert difference(run, program, "tflite", preprocesses) < 1e-4
+    assert difference(other_weights(run), program, "tflite", preprocesses) > 1e-3
+
+
+@pytest.mark.slow
+def test_integers_answer_as_the_network_and_take_pixels_as_they_are():
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    pytest.importorskip("tensorflow")
+    run = trained("shufflenet")  # it has every kind of pooling and padding
+    random = np.random.default_rng(0)
+    pixels = random.integers(20, 200, (20, 32, 32, 3), np.uint8)
+    program = export.tflite(run, True, pixels)
+    read = interpreter.Interpreter(model_content=program)
+    (images,), operations = read.get_input_details(), read._get_ops_details()
+    assert images["dtype"] == np.uint8 and images["quantization"] == (1.0, 0)
+    floats = export.reader(export.tflite(run), "tflite")(pixels)
+    integers = export.reader(program, "tflite")(pixels)
+    assert np.abs(integers - floats).mean() < 0.1 * np.abs(floats).max()
+    assert np.corrcoef(integers.ravel(), floats.ravel())[0, 1] > 0.9
+    assert sum(one["op_name"] == "DEQUANTIZE" for one in operations) == 1  # of the logits
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_a_missing_package_is_named_with_its_extra(format, monkeypatch):
+    for package in ("jax2onnx", "tensorflow"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=rf"pip install -e '.\[{format}\]'"):
+        getattr(export, format)(trained("resnet"))
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import assert_alike, normal
 
+from models import layers
 from models.layers import pooling
 
 ONE = ((1, 1), (1, 1))
@@ -127,3 +128,17 @@ def test_other_platforms_keep_their_own(kind, platform, name):
 
     ours, stock = map(program, kind)
     assert ours == stock and sum(stock) >= 2
+
+
+@pytest.mark.parametrize("name", ["3x3 stride 2", "3x3 stride 2, asymmetric"])
+@BOTH
+def test_the_portable_form_pads_before_and_pools_alike(kind, name):
+    ours, stock = kind
+    x, window = case(name)
+    layers.use_stock(portable=True)
+    try:
+        program = str(jax.make_jaxpr(functools.partial(ours, **window))(x))
+        assert_alike([ours(x, **window)], [stock(x, **window)])
+    finally:
+        layers.use_stock(False)
+    assert "padding=((0, 0), (0, 0), (0, 0), (0, 0))" in program

@@ -25,7 +25,34 @@ class Window(NamedTuple):
     padding: tuple[tuple[int, int], tuple[int, int]]
 
 
-@instead_of(nn.max_pool)
+def _padded_before(pool, pad):
+    """Returns Flax's `pool` with padding in numbers done before it, by `pad(x, padding)`.
+
+    TensorFlow's converter pads with -inf, which as an 8-bit integer drowns all else, and knows no average
+    with padding; jax2onnx pads by "SAME" and "VALID" alone.
+    """
+
+    def padded(x, window_shape, strides=(1, 1), padding="VALID", count_include_pad=True):
+        more = {} if count_include_pad else {"count_include_pad": False}
+        if not isinstance(padding, str) and count_include_pad:
+            x, padding = pad(x, padding), "VALID"
+        return pool(x, window_shape, strides=strides, padding=padding, **more)
+
+    return padded
+
+
+def _repeat_edges(x, padding):
+    """Pads images by their edges, which changes no maximum: a window that sees a copy sees the edge, too."""
+    (top, bottom), (left, right) = padding
+    x = jnp.concatenate([x[:, :1]] * top + [x] + [x[:, -1:]] * bottom, 1)
+    return jnp.concatenate([x[:, :, :1]] * left + [x] + [x[:, :, -1:]] * right, 2)
+
+
+def _add_zeros(x, padding):
+    return jnp.pad(x, ((0, 0), *padding, (0, 0)))
+
+
+@instead_of(nn.max_pool, portable=_padded_before(nn.max_pool, _repeat_edges))
 def max_pool(x, window_shape, strides=(1, 1), padding="VALID"):
     """Returns the largest values of images [N, height, width, C], as `nn.max_pool` does.
 
@@ -34,7 +61,7 @@ def max_pool(x, window_shape, strides=(1, 1), padding="VALID"):
     return _max_pool(x, _window(x, window_shape, strides, padding))
 
 
-@instead_of(nn.avg_pool)
+@instead_of(nn.avg_pool, portable=_padded_before(nn.avg_pool, _add_zeros))
 def avg_pool(x, window_shape, strides=(1, 1), padding="VALID", count_include_pad=True):
     """Returns the averages of images [N, height, width, C], as `nn.avg_pool` does."""
     window = _window(x, window_shape, strides, padding)

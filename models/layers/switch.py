@@ -2,13 +2,18 @@
 
 import functools
 
-_stock = False
+_stock = _portable = False
 
 
-def use_stock(stock: bool = True) -> None:
-    """Lets networks that are traced from now on take JAX's and Flax's operations, or ours again."""
-    global _stock
-    _stock = stock
+def use_stock(stock: bool = True, portable: bool = False) -> None:
+    """Lets networks that are traced from now on take JAX's and Flax's operations, or ours again.
+
+    Args:
+      stock: JAX's and Flax's.
+      portable: those of them that converters to other formats know.
+    """
+    global _stock, _portable
+    _stock, _portable = stock, portable
 
 
 def either(ours, theirs):
@@ -16,13 +21,17 @@ def either(ours, theirs):
     return theirs if _stock else ours
 
 
-def instead_of(theirs):
-    """Decorates an operation of ours, which is `theirs` while the switch is on."""
+def instead_of(theirs, portable=None):
+    """Decorates an operation of ours, which is `theirs` while the switch is on.
+
+    It is `portable`, which does the same, where that is given and asked for.
+    """
 
     def decorate(ours):
         @functools.wraps(ours)
         def chosen(*args, **kwargs):
-            return either(ours, theirs)(*args, **kwargs)
+            other = portable if portable and _portable else theirs
+            return either(ours, other)(*args, **kwargs)
 
         return chosen
 
