@@ -1,7 +1,8 @@
 """Images in, batches out: sources, decoding, augmentation, iterators."""
 
 from data.augment import make_preprocess as make_preprocess
-from data.imagenet import readable as readable
+from data.classes import CLASSES as CLASSES
+from data.classes import readable as readable
 from data.images import Images as Images
 from data.images import find_images as find_images
 from data.pipeline import input_shape as input_shape

@@ -87,15 +87,31 @@ def find(what: str) -> "Trained":
         raise ValueError(
             f"{what} is no folder of a run, and no network of PyTorch: {error}"
         ) from error
-    module, variables = models.load_torch(name, torch_files.read(file or download.fetch(name)))
+    file = file or download.fetch(name)
+    module, variables = models.load_torch(name, torch_files.read(file))
     images = weights.preprocessing(name) | {"threads": 0}
     config = ConfigDict({"model": models.fields(module), "input": images})
     mesh = sharding.make_mesh()
     variables = jax.device_put(variables, sharding.replicated(mesh))
     step = np.zeros((), np.int32)
     start = state.TrainState(step, variables["params"], variables.get("batch_stats", {}), {})
-    header = {"weights": name} | data.imagenet.header(module.num_classes)
+    header = {"weights": name} | classes_of(name, file, module.num_classes)
     return Trained(config, module, start, header, mesh)
+
+
+def classes_of(name: str, file, num_classes: int) -> dict[str, list[str]]:
+    """Returns what the header of a run is to say of the classes of PyTorch's weights, where they are known.
+
+    1,000 are taken for ImageNet's. Others are known of a file that is the published one.
+    """
+    from models.torch import download, published
+
+    if num_classes == len(data.CLASSES["imagenet"]):
+        return {"classes": data.CLASSES["imagenet"]}
+    if download.is_published(name, file):
+        classes = data.CLASSES.get(published.find(name).data, [])
+        return {"classes": classes} if len(classes) == num_classes else {}
+    return {}
 
 
 @dataclasses.dataclass

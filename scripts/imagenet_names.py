@@ -15,7 +15,7 @@ import zipfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # before what is installed
 
-from data import imagenet
+from data import classes
 from training import command
 
 SYNSETS = "datasets/imagenet2012/labels.txt"
@@ -33,7 +33,7 @@ def main(wheels: list[str]) -> None:
     synsets = (importlib.resources.files("tensorflow_datasets") / SYNSETS).read_text().split()
     lines = [f"{synset} {name}\n" for synset, name in zip(synsets, names, strict=True)]
     head = HEAD.format(wheel=" ".join(wheel.name.split("-")[:2]))
-    imagenet.FILE.write_text(head + "".join(lines))
+    classes.FILE.write_text(head + "".join(lines))
 
 
 if __name__ == "__main__":

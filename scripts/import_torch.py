@@ -31,7 +31,7 @@ from absl import flags
 from etils import epath
 
 import configs
-import data
+import inference
 import models
 from models.torch import download, published, weights
 from models.torch import files as torch_files
@@ -82,7 +82,7 @@ def main() -> None:
     made.update_from_flattened_dict(fields)
     name = MODEL.value if WEIGHTS.value else one.name  # with the tag
     header = {"config": made.to_dict(), "command": " ".join(sys.argv), "weights": name}
-    header |= data.imagenet.header(network.num_classes)
+    header |= inference.classes_of(name, file, network.num_classes)
     files.write_jsonl(files.absolute(workdir) / "metrics.jsonl", [header])
     print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, in {folder}")
     print("python eval.py", shlex.quote(f"--workdir={workdir}"))

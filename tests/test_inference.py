@@ -4,6 +4,7 @@ import asyncio
 import csv
 import dataclasses
 import gc
+import hashlib
 import importlib.resources
 import json
 import re
@@ -19,7 +20,8 @@ from PIL import Image
 import data
 import inference
 import train
-from data import imagenet
+from data import classes
+from models.torch import published
 from training import metrics
 
 
@@ -179,11 +181,24 @@ def test_synsets_of_imagenet_are_shown_by_their_names(run):
 
 
 def test_the_names_of_imagenet_are_complete_and_in_order():
-    names = imagenet.names()
+    names = classes.imagenet()
     package = importlib.resources.files("tensorflow_datasets")
     assert list(names) == (package / "datasets/imagenet2012/labels.txt").read_text().split()
     assert len(set(names.values())) == 1000 and names["n15075141"] == "toilet tissue"
-    assert imagenet.header(10) == {} and imagenet.header(1000) == {"classes": list(names)}
+
+
+def test_the_classes_of_weights_are_known_where_the_file_is_the_published_one(
+    tmp_path, monkeypatch
+):
+    file, name = tmp_path / "x.th", "akamaster/resnet20"
+    file.write_bytes(b"weights")
+    assert inference.classes_of(name, file, 10) == {}  # somebody's own
+    assert inference.classes_of(name, file, 1000) == {"classes": list(classes.imagenet())}
+    digest = f"sha256:{hashlib.sha256(b'weights').hexdigest()[:8]}"
+    row = dataclasses.replace(published.networks()[name], digest=digest)
+    monkeypatch.setattr(published, "networks", lambda: {name: row})
+    assert inference.classes_of(name, file, 10)["classes"][:2] == ["airplane", "automobile"]
+    assert inference.classes_of(name, file, 3) == {}
 
 
 def test_links_in_a_folder_do_not_lead_in_circles(photographs, tmp_path):

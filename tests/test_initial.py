@@ -79,10 +79,10 @@ def origin_with(trained, **changes):
     [
         ([f"{i}" for i in range(10)], False),
         ([f"{i}" for i in range(9)] + ["ten"], True),
-        (None, False),
+        (None, True),
     ],
 )
-def test_a_classifier_is_fresh_where_the_classes_are_others_or_not_known_to_differ(
+def test_a_classifier_is_taken_where_the_classes_are_known_to_be_the_same(
     digits, trained, classes, fresh, capfd
 ):
     model = models.create(**digits.model)

@@ -50,8 +50,8 @@ def fill(config, before: dict, origin) -> None:
 def take(fresh: state.TrainState, origin, config, model, train_source):
     """Returns (`fresh` with the weights of `origin`, what came from where).
 
-    All parameters and BatchNorm statistics are taken; but where the classes are others, or it is not
-    known by name and their number is another one, the classifier stays fresh.
+    All parameters and BatchNorm statistics are taken; but where the classes are others, or have no names
+    by which to know them, the classifier stays fresh.
 
     Args:
       fresh: of `state.create`.
@@ -64,9 +64,8 @@ def take(fresh: state.TrainState, origin, config, model, train_source):
       ValueError: anything else does not fit; the message names it.
     """
     known, class_names = origin.header.get("classes"), train_source.class_names
-    same = known == class_names if known else origin.module.num_classes == len(class_names)
     shape = config.input.image_size, config.input.image_size, len(config.input.mean)
-    new = set() if same else state.classifier(model, shape)
+    new = set() if known == class_names else state.classifier(model, shape)
     wanted, there = _arrays(fresh), _arrays(origin.state)
     names = sorted((wanted.keys() | there.keys()) - new)
     wrong = [name for name in names if _shape(wanted.get(name)) != _shape(there.get(name))]
@@ -84,10 +83,8 @@ def take(fresh: state.TrainState, origin, config, model, train_source):
         before, now = origin.config.input[name], config.input[name]
         if name != "resize" and before != now:
             tell(f"{config.init} was trained with input.{name} {before}, this run has {now}")
-    if same and not known:
-        tell(
-            f"{config.init} has not recorded its classes: that they are those of the data is taken on trust"
-        )
+    if not known:
+        tell(f"{config.init} has not recorded its classes, so its classifier is not taken")
     arrays = {
         name: leaf if name in new else jax.device_put(there[name], leaf.sharding)
         for name, leaf in wanted.items()

@@ -63,6 +63,12 @@ def fetch(name: str) -> pathlib.Path:
     return file
 
 
+def is_published(name: str, file) -> bool:
+    """Returns whether a file is that of published weights, by its digest; False where none is known."""
+    one = published.find(name)
+    return one is not None and bool(one.digest) and not _other(pathlib.Path(file), one.digest)
+
+
 def _get(one: published.Published, file: pathlib.Path) -> None:
     """Downloads published weights to `file`, which appears when all of them are there and right."""
     url, digest = one.address, one.digest

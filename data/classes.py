@@ -1,4 +1,4 @@
-"""The classes of ImageNet: folders are called by their synsets, people say "tench"."""
+"""The classes of data sets that networks were published for, and their names as people say them."""
 
 import functools
 import pathlib
@@ -7,7 +7,7 @@ FILE = pathlib.Path(__file__).with_name("imagenet.txt")  # with its sources
 
 
 @functools.cache
-def names() -> dict[str, str]:
+def imagenet() -> dict[str, str]:
     """Returns {"n01440764": "tench", ...}, synset and name of the 1,000 classes, in order of the logits."""
     lines = FILE.read_text("utf-8").splitlines()
     return dict(line.split(" ", 1) for line in lines if not line.startswith("#"))
@@ -15,9 +15,11 @@ def names() -> dict[str, str]:
 
 def readable(classes: list[str]) -> list[str]:
     """Returns the names of classes, some or all of which are synsets of ImageNet."""
-    return [names().get(name, name) for name in classes]
+    return [imagenet().get(name, name) for name in classes]
 
 
-def header(num_classes: int) -> dict[str, list[str]]:
-    """Returns what the header of a run says of the classes of published weights: 1,000 are ImageNet's."""
-    return {"classes": list(names())} if num_classes == len(names()) else {}
+CLASSES = {  # as TFDS calls them, in order of the logits
+    "imagenet": list(imagenet()),
+    "cifar10": "airplane automobile bird cat deer dog frog horse ship truck".split(),
+    "svhn": [str(digit) for digit in range(10)],
+}
