@@ -18,9 +18,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def get_config() -> ConfigDict:
     """Returns the shared defaults; `model` holds only what each network has."""
     config = ConfigDict()
-    config.init = (
-        ""  # weights to start from: DIR, DIR:best, DIR:STEP, LIBRARY/MODEL or LIBRARY/MODEL:FILE
-    )
+    config.init = ""  # weights to start from: DIR, DIR:best, DIR:STEP, LIBRARY/MODEL[:FILE]
     config.seed = 0  # of the initial weights, the order of the images, all draws
     config.batch_size = 256  # over all devices of all processes
     config.model_devices = 1  # that hold one copy of the network together; 2: AlexNet's towers

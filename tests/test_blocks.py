@@ -389,7 +389,7 @@ def test_preactivation_resnet(monkeypatch, fields):
             x = layers.norm(x)
         if order in ("full_preactivation", "relu_only_preactivation"):
             x = relu(x)
-        return layers.dense(x.mean((1, 2)), CLASSES)
+        return layers.dense(layers.see("last", x).mean((1, 2)), CLASSES)
 
     side = 32 if "layout" in fields else 8
     compare(monkeypatch, reference, "preact_resnet", pictures(side), **{"layout": "cifar"} | fields)
@@ -426,7 +426,8 @@ def test_densenet(monkeypatch, layout, bottleneck):
                 features = x.shape[-1] // 2 if bottleneck else x.shape[-1]
                 x = layers.drop(layers.conv(activate(layers, x), features, 1), 0.2)
                 x = average_pool(x, 2, 2)
-        return layers.dense(activate(layers, x).mean((1, 2)), CLASSES)
+        x = layers.see("last", activate(layers, x))
+        return layers.dense(x.mean((1, 2)), CLASSES)
 
     fields = {"layout": layout, "growth_rate": growth_rate, "bottleneck": bottleneck}
     side = 16 if layout == "imagenet" else 8
@@ -465,7 +466,8 @@ def test_mobilenet(monkeypatch, fields):
                 x = unit(x, x.shape[-1], 3, stride, groups=x.shape[-1])
                 x = unit(x, channels // 2, 1)
             layers.see(f"conv{i}", x)
-        x = unit(x, 1024, 1) if "head_conv" in fields else x
+        if "head_conv" in fields:
+            x = layers.see("head_conv", unit(x, 1024, 1))
         return layers.dense(layers.drop(x.mean((1, 2)), 0.3), CLASSES)
 
     fields = {"width_multiplier": 0.5, "dropout": 0.3} | fields
@@ -654,8 +656,8 @@ def test_nasnet(monkeypatch, genotype):
             layers.see(f"cells{group + 1}", outputs[-1])
             if group == 1:
                 layers.see("aux", head(layers, outputs[-1]))
-        x = layers.drop(relu(outputs[-1]).mean((1, 2)), 0.3)
-        return layers.dense(x, CLASSES)
+        x = layers.see("last", relu(outputs[-1]))
+        return layers.dense(layers.drop(x.mean((1, 2)), 0.3), CLASSES)
 
     def head(layers, x):
         x = average_pool(relu(x), 5, 3)
@@ -702,6 +704,7 @@ def test_zoph_le(monkeypatch):
             x = concatenate(*(maps[j] for j in inputs or (0,)))
             x = layers.conv(x, filters, (height, width), stride, padding="SAME")
             maps.append(layers.see(f"layer{i}", relu(layers.norm(x))))
-        return layers.dense(concatenate(maps[3], maps[4]).mean((1, 2)), CLASSES)
+        x = layers.see("last", concatenate(maps[3], maps[4]))
+        return layers.dense(x.mean((1, 2)), CLASSES)
 
     compare(monkeypatch, reference, "zoph_le", pictures(8), genotype=genotype)

@@ -19,7 +19,6 @@ def test_both_starts_learn_from_the_same_photographs_and_each_seed_from_others()
         assert published.items() <= scratch.items()
         assert "init" not in published and scratch["init"] == ""
         assert scratch["optimizer.layer_decay"] == scratch["optimizer.head_factor"] == 1
-        assert not scratch["optimizer.freeze_batch_stats"]
     parts = {(run["seed"], run["input.train_split"]) for run in runs}
     assert len(parts) == len({part for _, part in parts}) == config.SEEDS * len(config.PER_CLASS)
     assert config.photographs(1, 30) == "train[300:600]"
