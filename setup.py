@@ -65,7 +65,8 @@ setup(
         "s3": S3,
         "prepare": ["tensorflow>=2.20"],
         "sweeps": SWEEPS,
-        "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.24"],  # not of test: it wants an older Orbax
+        # Not of test: it wants an older Orbax, and fails with JAX 0.12.
+        "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.24", "jax<0.12", "jaxlib<0.12"],
         "tflite": TFLITE,
         "test": [
             "aiobotocore[boto3]>=2.15",  # the boto3 that goes with it, which moto would not choose
