@@ -9,6 +9,6 @@ for name, probability in run.top(run.predict(["cat.jpg"])[0]):
 
 from inference.evaluation import open_evaluation as open_evaluation
 from inference.trained import Trained as Trained
-from inference.trained import classes_of as classes_of
 from inference.trained import find as find
 from inference.trained import load as load
+from inference.trained import of_pytorch as of_pytorch

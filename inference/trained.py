@@ -77,8 +77,7 @@ def find(what: str) -> "Trained":
     for folder, which in ((what, "latest"), (workdir, checkpoint)):
         if folder and files.absolute(folder).is_dir():
             return load(folder, which)
-    from models.torch import download, weights  # a run needs none of it
-    from models.torch import files as torch_files
+    from models.torch import weights  # a run needs none of it
 
     name, _, file = what.partition(":")
     try:
@@ -87,7 +86,24 @@ def find(what: str) -> "Trained":
         raise ValueError(
             f"{what} is no folder of a run, and no network of PyTorch: {error}"
         ) from error
-    file = file or download.fetch(name)
+    return of_pytorch(name, file)
+
+
+def of_pytorch(name: str, file=None) -> "Trained":
+    """Returns a network with PyTorch's weights; its config has what answers need.
+
+    Args:
+      name: LIBRARY/MODEL or LIBRARY/MODEL.TAG, see `models.load_torch`.
+      file: of the weights; default: the published ones, see `models.torch.download`.
+
+    Raises:
+      OSError, ValueError: there are no such weights, or they cannot be read.
+    """
+    from models.torch import download, published, weights
+    from models.torch import files as torch_files
+
+    if not file:
+        file, name = download.fetch(name), published.find(name).name  # with the tag
     module, variables = models.load_torch(name, torch_files.read(file))
     images = weights.preprocessing(name) | {"threads": 0}
     config = ConfigDict({"model": models.fields(module), "input": images})

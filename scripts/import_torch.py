@@ -26,17 +26,15 @@ if __name__ == "__main__":
     start.early()
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 from etils import epath
 
 import configs
 import inference
 import models
-from models.torch import download, published, weights
-from models.torch import files as torch_files
+from analysis import markdown
+from models.torch import published, weights
 from training import checkpoints, command, files
-from training.state import TrainState
 
 MODEL = flags.DEFINE_string("model", None, "LIBRARY/NAME, for example timm/vgg11.")
 WEIGHTS = flags.DEFINE_string(
@@ -65,26 +63,21 @@ def main() -> None:
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds checkpoints already: choose another --workdir")
 
-    file = WEIGHTS.value or download.fetch(MODEL.value)
-    network, variables = models.load_torch(MODEL.value, torch_files.read(file))
+    run = inference.of_pytorch(MODEL.value, WEIGHTS.value)
     images, one = weights.preprocessing(MODEL.value), published.find(MODEL.value)
     images |= EVALUATED_ON[one.data] if one else {}
-    config, fields = closest_config(network, images)
-    variables = jax.tree.map(jnp.asarray, variables)
-    params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state={})
+    config, fields = closest_config(run.module, images)
     saved = checkpoints.Checkpoints(workdir)
-    saved.save(0, state, None)
+    saved.save(0, run.state, None)
     saved.wait()
     saved.close()
 
     made = importlib.import_module(config.removesuffix(".py").replace("/", ".")).get_config()
     made.update_from_flattened_dict(fields)
-    name = MODEL.value if WEIGHTS.value else one.name  # with the tag
-    header = {"config": made.to_dict(), "command": " ".join(sys.argv), "weights": name}
-    header |= inference.classes_of(name, file, network.num_classes)
+    header = {"config": made.to_dict(), "command": " ".join(sys.argv)} | run.header
     files.write_jsonl(files.absolute(workdir) / "metrics.jsonl", [header])
-    print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, in {folder}")
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(run.state.params))
+    print(f"{parameters:,} parameters, in {folder}")
     print("python eval.py", shlex.quote(f"--workdir={workdir}"))
 
 
@@ -100,14 +93,8 @@ def listed(part: str) -> str:
         top1, top5 = (f"{x:.2f}" if x else "" for x in (one.top1, one.top5))
         numbers = str(one.image_size), f"{one.parameters:,}"
         rows.append((one.name, one.data, top1, top5, *numbers, one.licence or "not stated"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    sides = "<<>>>><"
-    return "\n".join(
-        "  ".join(
-            f"{x:{side}{width}}" for x, side, width in zip(row, sides, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    )
+    lines = markdown.columns([row[:-1] for row in rows], left=2).splitlines()
+    return "\n".join(f"{line}  {row[-1]}" for line, row in zip(lines, rows, strict=True))
 
 
 def closest_config(network, images: dict) -> tuple[str, dict]:

@@ -21,6 +21,7 @@ import data
 import inference
 import train
 from data import classes
+from inference import trained
 from models.torch import published
 from training import metrics
 
@@ -192,13 +193,13 @@ def test_the_classes_of_weights_are_known_where_the_file_is_the_published_one(
 ):
     file, name = tmp_path / "x.th", "akamaster/resnet20"
     file.write_bytes(b"weights")
-    assert inference.classes_of(name, file, 10) == {}  # somebody's own
-    assert inference.classes_of(name, file, 1000) == {"classes": list(classes.imagenet())}
+    assert trained.classes_of(name, file, 10) == {}  # somebody's own
+    assert trained.classes_of(name, file, 1000) == {"classes": list(classes.imagenet())}
     digest = f"sha256:{hashlib.sha256(b'weights').hexdigest()[:8]}"
     row = dataclasses.replace(published.networks()[name], digest=digest)
     monkeypatch.setattr(published, "networks", lambda: {name: row})
-    assert inference.classes_of(name, file, 10)["classes"][:2] == ["airplane", "automobile"]
-    assert inference.classes_of(name, file, 3) == {}
+    assert trained.classes_of(name, file, 10)["classes"][:2] == ["airplane", "automobile"]
+    assert trained.classes_of(name, file, 3) == {}
 
 
 def test_links_in_a_folder_do_not_lead_in_circles(photographs, tmp_path):
