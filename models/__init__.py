@@ -66,7 +66,7 @@ def _meant(name: str) -> str:
     found = []
     if theirs not in available():
         keras = {"nasnetlarge": "nasnetalarge"}.get(theirs, theirs)
-        for library in ("torchvision", "timm", "akamaster", "pytorchcv"):
+        for library in weights.LIBRARIES:
             with contextlib.suppress(ValueError):
                 found.append(weights.describe(f"{library}/{keras}")[:2])
         if match := re.fullmatch(r"resnet(50|101|152)v2", theirs):

@@ -91,9 +91,7 @@ class Model(nn.Module):
                 dtype=self.dtype,
                 name=name,
             )
-            x = layers.relu(layer(x))
-            x = layers.see(self, name, x)
-            return x
+            return layers.see(self, name, layers.relu(layer(x)))
 
         def pool(x):
             if self.ceil_pooling:

@@ -58,9 +58,7 @@ class Model(nn.Module):
                 name=name,
                 **more,
             )
-            x = layers.relu(layer(x))
-            x = layers.see(self, name, x)
-            return x
+            return layers.see(self, name, layers.relu(layer(x)))
 
         def pool(x):
             return layers.max_pool_ceil(x, 3, 2)

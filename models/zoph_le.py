@@ -55,8 +55,8 @@ class Model(nn.Module):
             x = layers.conv(
                 filters, kernel, stride, padding="SAME", dtype=self.dtype, name=f"{name}_conv"
             )(x)
-            maps.append(layers.relu(norm(name=f"{name}_bn")(x)))
-            maps[number] = layers.see(self, name, maps[number])
+            x = layers.relu(norm(name=f"{name}_bn")(x))
+            maps.append(layers.see(self, name, x))
         read = {i for *_, inputs in genotype for i in inputs}
         x = concatenate([maps[i] for i in range(1, len(maps)) if i not in read])
         x = layers.see(self, "last", x)

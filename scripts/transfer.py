@@ -35,22 +35,17 @@ def main() -> None:
     sweep = sweep_folder.read(folder)
     if not sweep["config"].endswith("configs/transfer.py"):
         raise ValueError(f"{folder} is a sweep of {sweep['config']}, not of configs/transfer.py")
-    parts = {
-        (seed, config.photographs(seed, number)): number
-        for seed in range(config.SEEDS)
-        for number in config.PER_CLASS
-    }
     runs, missing = [], []
     for standing in watch.look(folder):
         if standing.missing:
             missing.append(f"missing: {standing.name}, {standing.missing}\n")
             continue
         overrides = sweep["runs"][standing.name]
-        seed = overrides["seed"]
+        seed, split = overrides["seed"], overrides["input.train_split"]
         runs.append(
             transfer.Run(
                 config.SCRATCH if "init" in overrides else config.PUBLISHED,
-                parts[seed, overrides["input.train_split"]],
+                next(n for n in config.PER_CLASS if config.photographs(seed, n) == split),
                 seed,
                 100 * standing.latest("eval/top1"),
             )

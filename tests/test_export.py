@@ -41,6 +41,13 @@ def other_weights(run):
     return dataclasses.replace(run, state=run.state.replace(params=params))
 
 
+def written(run, kind, preprocesses, monkeypatch):
+    """Returns the program; our own convolutions fail meanwhile."""
+    with monkeypatch.context() as patched:
+        patched.setattr(convolution, "_convolve", None)
+        return getattr(export, kind)(run, preprocesses)
+
+
 def difference(run, program, kind, preprocesses):
     return export.largest_difference(run, export.reader(program, kind), preprocesses)
 
@@ -51,9 +58,7 @@ def difference(run, program, kind, preprocesses):
 def test_a_program_answers_as_the_network_and_has_no_convolution_of_ours(name, monkeypatch):
     run = trained(name)
     preprocesses = name == "resnet"  # the normalisation is that of all
-    with monkeypatch.context() as patched:
-        patched.setattr(convolution, "_convolve", None)
-        program = export.stablehlo(run, preprocesses)
+    program = written(run, "stablehlo", preprocesses, monkeypatch)
     assert difference(run, program, "stablehlo", preprocesses) < 1e-5
     exported = jax_export.deserialize(bytearray(program))
     assert exported.platforms == export.PLATFORMS
@@ -72,9 +77,7 @@ def test_an_onnx_model_answers_as_the_network(name, monkeypatch):
     onnxruntime = pytest.importorskip("onnxruntime")
     run = trained(name)
     preprocesses = name == "resnet"
-    with monkeypatch.context() as patched:
-        patched.setattr(convolution, "_convolve", None)
-        program = export.onnx(run, preprocesses)
+    program = written(run, "onnx", preprocesses, monkeypatch)
     assert difference(run, program, "onnx", preprocesses) < 1e-4
     assert difference(other_weights(run), program, "onnx", preprocesses) > 1e-3
     (images,) = onnxruntime.InferenceSession(program).get_inputs()
@@ -92,9 +95,7 @@ def test_a_tflite_model_answers_as_the_network(name, monkeypatch):
     pytest.importorskip("ai_edge_litert", reason="pip install -e '.[tflite]'")
     run = trained(name)
     preprocesses = name == "resnet"
-    with monkeypatch.context() as patched:
-        patched.setattr(convolution, "_convolve", None)
-        program = export.tflite(run, preprocesses)
+    program = written(run, "tflite", preprocesses, monkeypatch)
     assert difference(run, program, "tflite", preprocesses) < 1e-4
     assert difference(other_weights(run), program, "tflite", preprocesses) > 1e-3
 

@@ -26,16 +26,14 @@ from training.state import TrainState
 DIGESTS = "digests.json"
 PIECE = 2**23  # bytes of a file that have a CRC-32 of their own
 
-# What Orbax logs of a save in the background, with a traceback, it also raises; and it warns of a file
-# that it does not need.
-logging.getLogger("absl").addFilter(
-    lambda record: (
-        not (
-            "orbax" in record.pathname
-            and (record.exc_info or "Metadata file does not exist" in str(record.msg))
-        )
-    )
-)
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Orbax also raises what it logs of a save in the background, and warns of a file that it does not need."""
+    known = record.exc_info or "Metadata file does not exist" in str(record.msg)
+    return not ("orbax" in record.pathname and known)
+
+
+logging.getLogger("absl").addFilter(_is_news)
 
 
 class Checkpoints:

@@ -49,6 +49,7 @@ _FAMILIES = (  # pattern of the name, libraries, what describes it
     (r"nasnetalarge", ("timm",), nasnet.describe),
     *pytorchcv.FAMILIES,
 )
+LIBRARIES = tuple(dict.fromkeys(library for _, libraries, _ in _FAMILIES for library in libraries))
 
 
 def describe(name: str):
