@@ -33,7 +33,8 @@ def get_config():
 
     # The weights are to move, but not to forget. The first layers see edges and colours, which are those
     # of all photographs, and move least. On 1,000 photographs at 32 x 32 (docs/transfer.md) a quarter of
-    # this rate, with a decay of 0.7 and a factor of 10 below, was 6 points behind (one seed).
+    # this rate, with a decay of 0.7 and a factor of 10 below, was 6 points behind (one seed, and the
+    # statistics frozen in both).
     config.optimizer.learning_rate = 0.2
     config.optimizer.nesterov = True
     config.optimizer.warmup_epochs = 2.0  # while the new classifier sends back noise

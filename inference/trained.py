@@ -162,9 +162,16 @@ class Trained:
         Args:
           images: see `predict`.
         """
-        batches = data.make_eval(data.Images(images), self._input(), BATCH_SIZE)
-        pixels = np.concatenate([batch["image"][batch["mask"] > 0] for batch in batches])
+        pixels = np.stack(list(self.pixels(data.Images(images))))
         return data.make_preprocess(self.config.input, train=False)(pixels)[0]
+
+    def pixels(self, source, max_broken_images: int = 0) -> Iterator[np.ndarray | None]:
+        """Yields each image in turn as the network sees it, but uint8; for the arguments see `answers`."""
+        left = len(source)
+        for batch in data.make_eval(source, self._input(max_broken_images), BATCH_SIZE):
+            for image, is_read in zip(batch["image"][:left], batch["mask"], strict=False):
+                yield image if is_read else None
+            left -= len(batch["mask"])
 
     def predict(self, images: Iterable, crops: int = 1) -> np.ndarray:
         """Returns the probability of each class, float32 [N, num_classes].

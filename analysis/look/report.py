@@ -64,7 +64,7 @@ def of_evaluation(run: inference.Trained, source, most: int, layer: str = ""):
     spread = np.linspace(0, len(found.number) - 1, min(EXAMPLES, len(found.number))).astype(int)
     rows = list(dict.fromkeys([*spread, *worst[: EXAMPLES // 2]]))
     truths = [int(truth) for truth in found.truth[rows]]
-    photos = _photos(run, data.subset(source, found.number[rows]))
+    photos = run.pixels(data.subset(source, found.number[rows]))
     examples = [
         Example(photo, names[truth], truth, view(photo, truth))
         for photo, truth in zip(photos, truths, strict=True)
@@ -122,7 +122,7 @@ def of_photographs(run: inference.Trained, files: list[str], layer: str = ""):
       ValueError: see `View`, and where none can be read.
     """
     view, source = View(run, layer), data.Images(files)
-    photos = zip(files, _photos(run, source, broken=len(files)), strict=True)
+    photos = zip(files, run.pixels(source, max_broken_images=len(files)), strict=True)
     seen = {file: (photo, view(photo)) for file, photo in photos if photo is not None}
     names = run.class_names
     facts = {
@@ -220,23 +220,10 @@ class View:
         )
 
 
-def _photos(run: inference.Trained, source, broken: int = 0) -> list[np.ndarray | None]:
-    """Returns the images of a source as the network sees them, uint8; None for one that is broken."""
-    config = run.config.input.copy_and_resolve_references()
-    config.update(in_memory=False, max_broken_images=broken)
-    batches = data.make_eval(source, config, batch_size=16)
-    photos = [
-        photo if is_read else None
-        for batch in batches
-        for photo, is_read in zip(batch["image"], batch["mask"], strict=True)
-    ]
-    return photos[: len(source)]
-
-
 def _cards(run, source, found: answers.Answers, rows, number: int) -> list[pictures.Card]:
     """Returns images, each with the likeliest class, or with the two likeliest."""
     names = source.class_names
-    photos = _photos(run, data.subset(source, found.number[rows]))
+    photos = run.pixels(data.subset(source, found.number[rows]))
     cards = []
     for row, photo in zip(rows, photos, strict=True):
         truth, first, second = found.truth[row], found.answer[row], found.second[row]
