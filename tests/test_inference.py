@@ -87,6 +87,21 @@ def test_an_image_is_the_same_as_a_file_bytes_a_picture_or_an_array(run, photogr
         run.predict([np.zeros((9, 9, 3))])
 
 
+def test_images_of_several_batches_come_once_each_and_none_for_a_broken_one(
+    run, photographs, tmp_path, monkeypatch
+):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    files = [*data.find_images([photographs / "test"]), str(broken)]
+    source = data.Images(files)
+    at_once = [list(found(source, max_broken_images=1)) for found in (run.pixels, run.answers)]
+    monkeypatch.setattr(trained, "BATCH_SIZE", 8)
+    in_turn = [list(found(source, max_broken_images=1)) for found in (run.pixels, run.answers)]
+    for one, other in zip(at_once, in_turn, strict=True):
+        assert len(one) == len(other) == len(files) and one[-1] is other[-1] is None
+        np.testing.assert_allclose(one[:-1], other[:-1], rtol=1e-6)
+
+
 def test_the_lines_of_the_page_work_in_a_notebook(
     workdir, photographs, tmp_path, monkeypatch, capfd, caplog
 ):
