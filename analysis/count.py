@@ -15,6 +15,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from models import layers
+
 Pair = tuple[int, int]
 POOLINGS = {"reduce_window_max": "max pool", "reduce_window_sum": "average pool"}
 WITH_OUTPUT = ("conv", "dense", "max pool", "average pool", "global average")
@@ -101,10 +103,11 @@ def count(module, input_shape: tuple[int, int, int]) -> Count:
             blocks["/".join(context.module.path)] = output.shape[1:]
         return output
 
-    with nn.intercept_methods(note_kind):
-        variables, image = _arguments(module, input_shape)
-    with nn.intercept_methods(note_output):
-        jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, x, train=False))(variables, image)
+    with layers.use_stock():  # half as long to trace
+        with nn.intercept_methods(note_kind):
+            variables, image = _arguments(module, input_shape)
+        with nn.intercept_methods(note_output):
+            jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, x, train=False))(variables, image)
 
     parameters = collections.Counter()
     for path, leaf in flax.traverse_util.flatten_dict(variables["params"], sep="/").items():
@@ -192,7 +195,6 @@ class _Trace:
                         inner, views, scope, lambda path, i=i: _next_block(rename(path), i)
                     )
             else:
-                inputs = inputs[len(inputs) - len(inner.invars) :]  # a branch lacks its number
                 outputs = self.follow(inner, inputs, scope, rename)
             known.update(zip(eqn.outvars, outputs, strict=True))
         return [view_of(v) for v in jaxpr.outvars]
@@ -303,8 +305,6 @@ def _constant_and_carried(eqn, inner) -> tuple[int, int]:
 
 def _inner(eqn):
     """Returns the jaxpr inside an equation and how often it runs; None where there is none."""
-    if eqn.params.get("branches_platforms"):  # one computation, a form for each platform
-        return eqn.params["branches"][-1].jaxpr, 1  # the default
     for value in eqn.params.values():
         for inner in value if isinstance(value, (tuple, list)) else (value,):
             inner = getattr(inner, "jaxpr", inner)

@@ -25,7 +25,6 @@ def prepare(spec):
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # peers share the device
     command.keep_memory()  # as train.py does
     cluster.several_cpu_devices()
-    layers.use_stock(spec["stock"])
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
     config = networks.load(spec["network"], spec["batch"], spec["size"], spec["dtype"])
     module, shape = models.create(**config.model), data.input_shape(config.input)
@@ -35,7 +34,8 @@ def prepare(spec):
         raise ValueError(f"--devices={spec['devices']}: there are {mesh.size}")
     sharding.check_batch_size(config.batch_size, mesh.size)
     task = {"train": train_task, "infer": infer_task}[spec["task"]]
-    compile_seconds, compiled, run = task(config, mesh)
+    with layers.use_stock(spec["stock"]):
+        compile_seconds, compiled, run = task(config, mesh)
     step_seconds = worker.seconds(run, 1)
     if step_seconds < worker.SLOW:
         step_seconds = worker.seconds(run, 1)

@@ -1,12 +1,11 @@
 """A trained network as a program that needs neither this project nor Flax."""
 
-import contextlib
 import importlib
 import logging
 import os
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +27,7 @@ def stablehlo(run: Trained, preprocesses: bool = True) -> bytes:
     normalised. It computes with JAX's own operations, not those that are fast in training on the CPU.
     """
     images = jax.ShapeDtypeStruct((*export.symbolic_shape("N"), *_shape(run)), _dtype(preprocesses))
-    with _operations():
+    with layers.use_stock():
         logits = jax.jit(_logits(run, preprocesses))
         return bytes(export.export(logits, platforms=PLATFORMS)(images).serialize())
 
@@ -42,7 +41,7 @@ def onnx(run: Trained, preprocesses: bool = True) -> bytes:
     jax2onnx = _library("jax2onnx", "onnx")
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of types that it leaves open
     images = types.SimpleNamespace(shape=("N", *_shape(run)), dtype=_dtype(preprocesses))
-    with _operations(portable=True):
+    with layers.use_stock(portable=True):
         model = jax2onnx.to_onnx(
             _logits(run, preprocesses), [images], input_names=["images"], output_names=["logits"]
         )
@@ -69,7 +68,7 @@ def tflite(run: Trained, preprocesses: bool = True, examples: np.ndarray | None 
     integers = examples is not None
     dtype = np.float32 if integers else _dtype(preprocesses)
     images = tf.TensorSpec((1, *_shape(run)), dtype, name="images")
-    with _operations(portable=True):
+    with layers.use_stock(portable=True):
         logits = jax2tf.convert(_logits(run, preprocesses), with_gradient=False)
         program = tf.function(logits, autograph=False, input_signature=[images])
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
@@ -149,16 +148,6 @@ def _shape(run: Trained) -> tuple[int, int, int]:
 
 def _dtype(preprocesses: bool) -> np.dtype:
     return np.dtype(np.uint8 if preprocesses else np.float32)
-
-
-@contextlib.contextmanager
-def _operations(portable: bool = False) -> Iterator[None]:
-    """Lets networks take JAX's own operations."""
-    layers.use_stock(portable=portable)
-    try:
-        yield
-    finally:
-        layers.use_stock(False)
 
 
 def _library(name: str, extra: str) -> types.ModuleType:

@@ -36,10 +36,7 @@ def test_the_switch_is_for_every_operation(name):
         return str(jax.make_jaxpr(lambda x: module.init_with_output(jax.random.key(0), x)[0])(x))
 
     ours = program()
-    layers.use_stock()
-    try:
+    with layers.use_stock():
         stock = program()
-    finally:
-        layers.use_stock(False)
     assert "custom_vjp" in ours and "custom_vjp" not in stock
     assert program() == ours

@@ -135,10 +135,7 @@ def test_other_platforms_keep_their_own(kind, platform, name):
 def test_the_portable_form_pads_before_and_pools_alike(kind, name):
     ours, stock = kind
     x, window = case(name)
-    layers.use_stock(portable=True)
-    try:
+    with layers.use_stock(portable=True):
         program = str(jax.make_jaxpr(functools.partial(ours, **window))(x))
         assert_alike([ours(x, **window)], [stock(x, **window)])
-    finally:
-        layers.use_stock(False)
     assert "padding=((0, 0), (0, 0), (0, 0), (0, 0))" in program

@@ -1,19 +1,27 @@
 """One switch for the operations of this folder: ours, or those of JAX and Flax, to compare the two."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 
 _stock = _portable = False
 
 
-def use_stock(stock: bool = True, portable: bool = False) -> None:
-    """Lets networks that are traced from now on take JAX's and Flax's operations, or ours again.
+@contextlib.contextmanager
+def use_stock(stock: bool = True, portable: bool = False) -> Iterator[None]:
+    """Within it, networks that are traced take JAX's and Flax's operations, or ours.
 
     Args:
       stock: JAX's and Flax's.
       portable: those of them that converters to other formats know.
     """
     global _stock, _portable
+    before = _stock, _portable
     _stock, _portable = stock, portable
+    try:
+        yield
+    finally:
+        _stock, _portable = before
 
 
 def either(ours, theirs):
