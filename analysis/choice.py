@@ -167,7 +167,7 @@ def answers(module: nn.Module, size: int):
       zeros; they lie on the device.
     """
     image = jnp.zeros((1, size, size, 3))
-    shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), image)
+    shapes = models.shapes(module, (size, size, 3))
     variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     apply = jax.jit(lambda v, x: module.apply(v, x, train=False))
     compiled = apply.lower(variables, image).compile()

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import layers
+import models
 
 Pair = tuple[int, int]
 POOLINGS = {"reduce_window_max": "max pool", "reduce_window_sum": "average pool"}
@@ -103,11 +103,11 @@ def count(module, input_shape: tuple[int, int, int]) -> Count:
             blocks["/".join(context.module.path)] = output.shape[1:]
         return output
 
-    with layers.use_stock():  # half as long to trace
-        with nn.intercept_methods(note_kind):
-            variables, image = _arguments(module, input_shape)
-        with nn.intercept_methods(note_output):
-            jaxpr = jax.make_jaxpr(lambda v, x: module.apply(v, x, train=False))(variables, image)
+    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    with nn.intercept_methods(note_kind):
+        variables = models.shapes(module, input_shape)
+    with models.layers.use_stock(), nn.intercept_methods(note_output):  # as in `shapes`
+        jaxpr = jax.make_jaxpr(module.apply)(variables, image)
 
     parameters = collections.Counter()
     for path, leaf in flax.traverse_util.flatten_dict(variables["params"], sep="/").items():
@@ -126,17 +126,10 @@ def xla_flops(module, input_shape: tuple[int, int, int]) -> float:
     A multiply-add is two of them; products with the zeros of a padding are none. Activations,
     normalisation and pooling count too.
     """
-    arguments = _arguments(module, input_shape)
-    traced = jax.jit(lambda v, x: module.apply(v, x, train=False)).trace(*arguments)
-    # For a GPU, where models/layers/convolution leaves convolutions as they are; none is needed for that.
-    return traced.lower(lowering_platforms=("cuda",)).cost_analysis()["flops"]
-
-
-def _arguments(module, input_shape: tuple[int, int, int]):
-    """Returns the shapes that `module.apply` takes: of its variables and of one image."""
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), image)
-    return variables, image
+    with models.layers.use_stock():
+        lowered = jax.jit(module.apply).lower(models.shapes(module, input_shape), image)
+    return lowered.cost_analysis()["flops"]
 
 
 class View(NamedTuple):

@@ -96,6 +96,18 @@ def resolve(fields) -> None:
         fields["genotype"] = genotypes.load(genotype)
 
 
+def shapes(module: nn.Module, input_shape: tuple[int, int, int]) -> dict:
+    """Returns the shapes of a network's parameters and BatchNorm statistics, as `module.init` nests them.
+
+    Args:
+      module: from `create` or `load_torch`.
+      input_shape: (height, width, channels) of one image.
+    """
+    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    with layers.use_stock():  # half as long to trace
+        return jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)
+
+
 def features(module: nn.Module, variables, x) -> dict[str, jax.Array]:
     """Returns the intermediate feature maps of a network by name, for example "stage1" or "conv5".
 
@@ -154,9 +166,7 @@ def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
         raise ValueError(f"the weights do not fit the network; missing: {classifier}")
     module = create(ours, num_classes=tensors[classifier].shape[0], **fields)
     size = 32 if fields.get("layout") == "cifar" else 224
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)
-    return module, weights.convert(pairs, tensors, shapes)
+    return module, weights.convert(pairs, tensors, shapes(module, (size, size, 3)))
 
 
 def fields(module: nn.Module) -> dict:

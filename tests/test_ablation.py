@@ -4,8 +4,6 @@ import json
 import math
 import subprocess
 
-import jax
-import jax.numpy as jnp
 import pytest
 from conftest import command
 from scipy import stats
@@ -25,10 +23,8 @@ def test_an_ablation_has_its_variants_for_each_seed(name):
     variants = ablations.ABLATIONS[name].variants
     assert len(runs) == ablations.SEEDS * len(variants)
     assert len({run.config.seed for run in runs[: len(variants)]}) == 1  # seed by seed
-    image = jnp.zeros((1, *data.input_shape(base.input)))
     for run in runs[: len(variants)]:
-        network = models.create(**run.config.model)
-        jax.eval_shape(lambda x, network=network: network.init(jax.random.key(0), x), image)
+        models.shapes(models.create(**run.config.model), data.input_shape(base.input))
         fields = variants[ablation.variant_of(name, run.overrides)]
         same = {k for k, v in run.config.model.items() if base.model[k] == v}
         assert set(run.config.model) - same <= set(fields)  # nothing else differs

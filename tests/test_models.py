@@ -59,8 +59,7 @@ def tiny(name, **fields):
 
 def variables_of(module, images):
     """Returns random variables; to compile the initialisers would take longer than the tests."""
-    with layers.use_stock():  # half as long to trace
-        shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), images)
+    shapes = models.shapes(module, images.shape[1:])
     random = np.random.default_rng(0)
 
     def draw(path, leaf):
@@ -76,16 +75,15 @@ def shapes_of(name, side, **fields):
     """Returns the shape of each feature map of one image, without its first dimension."""
     module = models.create(name, num_classes=10, **fields)
     image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    maps = jax.eval_shape(
-        lambda x: models.features(module, module.init(jax.random.key(0), x), x), image
-    )
+    variables = models.shapes(module, (side, side, 3))
+    maps = jax.eval_shape(lambda v, x: models.features(module, v, x), variables, image)
     return {key: value.shape[1:] for key, value in maps.items()}
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_parameters_statistics_and_logits_are_float32_whatever_the_computation(name):
     module, images = tiny(name, num_classes=7, dtype="bfloat16")
-    variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), images)
+    variables = models.shapes(module, images.shape[1:])
     # Without a random key: evaluation draws nothing.
     logits = jax.eval_shape(module.apply, variables, images)
     assert logits.shape == (4, 7)
@@ -167,8 +165,7 @@ def test_maps_have_the_published_sizes(name, fields, side, expected):
 @pytest.mark.parametrize("name, side", [("alexnet", 224), ("zfnet", 224)])
 def test_fc6_sees_maps_of_6_x_6(name, side):
     module = models.create(name, num_classes=10)
-    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    params = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)["params"]
+    params = models.shapes(module, (side, side, 3))["params"]
     assert params["fc6"]["kernel"].shape == (6 * 6 * 256, 4096)
 
 
@@ -348,7 +345,7 @@ def test_the_orders_here_are_all_that_there_are():
 def test_a_searched_cell_is_a_model_without_new_code(fields):
     module, _ = tiny("nasnet", **fields)
     images = jnp.ones((2, 32, 32, 3))
-    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), images))
+    variables = models.shapes(module, images.shape[1:])
     assert jax.eval_shape(module.apply, variables, images).shape == (2, 5)
     assert {"cell1", "reduction2", "cell3"} <= set(variables["params"])
     normal, _ = module.genotype or cells.PUBLISHED[module.cell]
@@ -360,7 +357,7 @@ def test_an_unknown_operation_is_answered_with_those_that_there_are():
     genotype = ((("sep9", 0, "id", 1),), (2,))
     module, images = tiny("nasnet", genotype=(genotype, genotype))
     with pytest.raises(ValueError, match="'sep9'.*id, avg, max, sep3, sep5, sep7, conv1x7_7x1"):
-        jax.eval_shape(lambda x: module.init(jax.random.key(0), x), images)
+        models.shapes(module, images.shape[1:])
 
 
 def test_paths_are_dropped_more_often_as_training_goes_on():
@@ -545,7 +542,7 @@ def test_alexnet_starts_as_the_paper_says():
 @pytest.mark.parametrize("name", TINY)
 def test_the_table_of_layers_and_the_feature_maps_have_the_same_names(name):
     module, images = tiny(name)
-    variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), images)
+    variables = models.shapes(module, images.shape[1:])
     paths = flatten_dict(variables["params"], sep="/")
     assert not [path for path in paths if re.search("[A-Z]", path)]  # none is Flax's, as "Conv_0"
     maps = jax.eval_shape(lambda v, x: models.features(module, v, x), variables, images)

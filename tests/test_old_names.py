@@ -22,11 +22,11 @@ def network(name):
     """Returns (module, shape of an image, shapes of its variables, {path: old path})."""
     side, recorded = RECORDED[name]["side"], RECORDED[name]["names"]
     module = models.create(name, num_classes=4, **RECORDED[name]["fields"])
-    image = jnp.zeros((1, side, side, 3))
-    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), image))
+    shape = side, side, 3
+    variables = models.shapes(module, shape)
     variables = {kind: variables.get(kind, {}) for kind in ("params", "batch_stats")}
     names = {tuple(new.split("/")): tuple(old.split("/")) for old, new in recorded.items()}
-    return module, image.shape[1:], variables, names
+    return module, shape, variables, names
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -77,9 +77,7 @@ def test_an_old_checkpoint_of_another_network_is_told(tmp_path):
     saved.wait()
     for depth in (8, 20):
         other = module.clone(depth=depth)
-        variables = jax.eval_shape(
-            lambda m=other: m.init(jax.random.key(0), jnp.zeros((1, *shape)))
-        )
+        variables = models.shapes(other, shape)
         saved.network = other, shape
         with pytest.raises(checkpoints.OtherNetworkError, match="of another network: batch_stats/"):
             saved.restore_latest(TrainState(jnp.int32(0), **variables, opt_state={}))

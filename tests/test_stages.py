@@ -38,7 +38,7 @@ def learn(name, **fields):
     """Returns the logits of evaluation, and a step's loss, BatchNorm statistics and gradients."""
     module = models.create(name, num_classes=10, **NETWORKS[name], **fields)
     images = normal(1, (4, 16, 16, 3))
-    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), images))
+    shapes = models.shapes(module, images.shape[1:])
     random = np.random.default_rng(0)
     variables = jax.tree.map(lambda s: random.uniform(0.1, 0.3, s.shape).astype("f"), shapes)
     variables["params"] = jax.tree.map(lambda w: w - 0.2, variables["params"])
@@ -85,8 +85,7 @@ def test_a_loop_is_counted_block_by_block(name, more):
     """Against the network without loop, its kernels and the maps of its stages."""
     fields = {"depth": 26, "layout": "cifar", "shortcut": "A"} | more
     module = models.create(name, num_classes=10, **fields)
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)
+    variables = models.shapes(module, (32, 32, 3))
     kernels = {
         path.removesuffix("/kernel"): math.prod(leaf.shape)
         for path, leaf in flax.traverse_util.flatten_dict(variables["params"], sep="/").items()

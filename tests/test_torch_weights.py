@@ -21,8 +21,7 @@ def description(name, num_classes=1000):
     """Returns the module, the layers, and the shapes of the variables of a PyTorch network."""
     ours, fields, layers = torch_weights.describe(name)
     module = models.create(ours, num_classes=num_classes, **fields)
-    image = jnp.zeros((1, 224, 224, 3))
-    return module, layers, jax.eval_shape(module.init, jax.random.key(0), image)
+    return module, layers, models.shapes(module, (224, 224, 3))
 
 
 def classes(name):

@@ -62,7 +62,7 @@ def test_the_forward_pass_exchanges_before_conv3_and_the_fully_connected_layers_
     mesh = sharding.make_mesh(jax.devices()[:2], 2)
     model = models.create("alexnet", num_classes=10, **FIELDS)
     image = jax.ShapeDtypeStruct((4, *SHAPE), jnp.float32)
-    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
+    variables = models.shapes(model, SHAPE)
     shardings = sharding.of_state(mesh, variables)
     forward = jax.jit(sharding.split(model, mesh).apply, in_shardings=(shardings, None))
     found = collectives(forward.lower(variables, image).compile())

@@ -41,7 +41,7 @@ def alexnet() -> list[Part]:
     mesh = sharding.make_mesh(jax.devices()[:2], 2)
     model = models.create("alexnet", num_classes=1000, response_norm="tower")
     image = jax.ShapeDtypeStruct((1, *SHAPE), jnp.float32)
-    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
+    variables = models.shapes(model, SHAPE)
     shardings = sharding.of_state(mesh, variables)
     apply = sharding.split(model, mesh).apply
     forward = jax.jit(apply, in_shardings=(shardings, None))
