@@ -1,5 +1,6 @@
 """Eight simulated devices, one cache of compiled programs, and ways to run the commands."""
 
+import importlib.metadata
 import os
 import pathlib
 import shutil
@@ -19,6 +20,8 @@ os.environ.setdefault(
 
 # Programs are compiled fast rather than well, as each runs a few times.
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+if importlib.metadata.version("jaxlib").startswith("0.10."):  # later ones have no other emitters
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 AS_USERS_COMPILE = {"XLA_FLAGS": ""}  # for `command`
 USER_ENVIRONMENT = dict(os.environ)
 start.quiet()
