@@ -10,6 +10,7 @@ import pytest
 from conftest import assert_alike, normal
 from jax import lax
 
+from analysis.communication import collectives
 from models.layers.convolution import choose, convolve, grouped, winograd
 from models.layers.convolution.geometry import Geometry
 from training import sharding
@@ -131,7 +132,11 @@ def test_gradients_of_gradients_equal_stock(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["1x1", "3x3 image by image", "depthwise 3x3", "32 groups of 4", "winograd, 7x7 map"]
+    "name",
+    [
+        *("1x1", "3x3 image by image", "depthwise 3x3", "depthwise image by image"),
+        *("32 groups of 4", "winograd, 7x7 map"),
+    ],
 )
 def test_a_batch_split_over_devices_gives_the_same(name):
     x, w, how = case(name)
@@ -140,7 +145,9 @@ def test_a_batch_split_over_devices_gives_the_same(name):
     function = functools.partial(convolve, **how)
     split = sharding.split_batch(mesh), sharding.replicated(mesh)
     both = functools.partial(output_and_gradients, function)
-    assert_alike(jax.jit(both, in_shardings=split)(x, w), jax.jit(both)(x, w))
+    compiled = jax.jit(both, in_shardings=split).lower(x, w).compile()
+    assert_alike(compiled(*jax.device_put((x, w), split)), jax.jit(both)(x, w))
+    assert {one.kind for one in collectives(compiled)} == {"all-reduce"}  # none gathers the batch
 
 
 @pytest.mark.parametrize(
