@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -100,6 +101,32 @@ def test_images_of_several_batches_come_once_each_and_none_for_a_broken_one(
     for one, other in zip(at_once, in_turn, strict=True):
         assert len(one) == len(other) == len(files) and one[-1] is other[-1] is None
         np.testing.assert_allclose(one[:-1], other[:-1], rtol=1e-6)
+
+
+def test_a_few_batches_of_images_are_in_memory_at_a_time(run, monkeypatch):
+    living = most = 0
+
+    class Source:
+        def __len__(self):
+            return 600
+
+        def __getitem__(self, i):
+            nonlocal living, most
+            living += 1
+            most = max(most, living)
+            image = np.zeros((9, 9, 3), np.uint8)
+            weakref.finalize(image, freed)
+            return image, 0
+
+    def freed():
+        nonlocal living
+        living -= 1
+
+    monkeypatch.setattr(trained, "BATCH_SIZE", 8)
+    run = dataclasses.replace(run, config=run.config.copy_and_resolve_references())
+    run.config.input.threads = 2
+    assert sum(1 for _ in run.answers(Source())) == 600
+    assert 0 < most <= 8 * 8  # those of two threads, of four batches that wait, and of two in use
 
 
 def test_the_lines_of_the_page_work_in_a_notebook(
@@ -215,6 +242,8 @@ def test_the_classes_of_weights_are_known_where_the_file_is_the_published_one(
     monkeypatch.setattr(published, "networks", lambda: {name: row})
     assert trained.classes_of(name, file, 10)["classes"][:2] == ["airplane", "automobile"]
     assert trained.classes_of(name, file, 3) == {}
+    row = dataclasses.replace(row, data="cifar100")
+    assert trained.classes_of(name, file, 100)["classes"][1] == "aquarium_fish"
 
 
 def test_links_in_a_folder_do_not_lead_in_circles(photographs, tmp_path):
