@@ -49,14 +49,20 @@ def onnx(run: Trained, preprocesses: bool = True) -> bytes:
     return model.SerializeToString()
 
 
-def tflite(run: Trained, preprocesses: bool = True, examples: np.ndarray | None = None) -> bytes:
-    """Returns the network as a TFLite model, which takes one image at a time, see `stablehlo`.
+def tflite(
+    run: Trained,
+    preprocesses: bool = True,
+    examples: np.ndarray | None = None,
+    number: int = 1,
+) -> bytes:
+    """Returns the network as a TFLite model, which takes a fixed number of images, see `stablehlo`.
 
     Args:
       run: the network.
       preprocesses: whether the images are uint8, and normalised by the model.
       examples: images [n, image_size, image_size, channels], uint8 or normalised, as the model takes them.
         Their values give the ranges of 8-bit integers with which the model then computes throughout.
+      number: of the images that the model takes at a time.
 
     Raises:
       ValueError: TensorFlow is not installed.
@@ -67,7 +73,7 @@ def tflite(run: Trained, preprocesses: bool = True, examples: np.ndarray | None 
 
     integers = examples is not None
     dtype = np.float32 if integers else _dtype(preprocesses)
-    images = tf.TensorSpec((1, *_shape(run)), dtype, name="images")
+    images = tf.TensorSpec((number, *_shape(run)), dtype, name="images")
     with layers.use_stock(portable=True):
         logits = jax2tf.convert(_logits(run, preprocesses), with_gradient=False)
         program = tf.function(logits, autograph=False, input_signature=[images])
@@ -80,7 +86,10 @@ def tflite(run: Trained, preprocesses: bool = True, examples: np.ndarray | None 
             examples[0, 0, 0], examples[0, -1, -1] = 0, 255
             converter.inference_input_type = tf.uint8
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([image[None]] for image in examples)
+        converter.representative_dataset = lambda: (
+            [examples[np.arange(i, i + number) % len(examples)]]
+            for i in range(0, len(examples), number)
+        )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own, of what it does by itself
@@ -105,14 +114,19 @@ def reader(program: bytes, format: str) -> Callable[[np.ndarray], np.ndarray]:
         )
     )
     interpreter.allocate_tensors()
-    image, logits = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    (taken,), (logits,) = interpreter.get_input_details(), interpreter.get_output_details()
+    number = taken["shape"][0]
 
-    def answer(one):
-        interpreter.set_tensor(image["index"], np.asarray(one)[None])
+    def answer(images):
+        missing = number - len(images)  # of the last ones
+        fill = ((0, missing), (0, 0), (0, 0), (0, 0))
+        interpreter.set_tensor(taken["index"], np.pad(images, fill))
         interpreter.invoke()
-        return interpreter.get_tensor(logits["index"])[0]
+        return interpreter.get_tensor(logits["index"])[: len(images)]
 
-    return lambda images: np.stack([answer(one) for one in images])
+    return lambda images: np.concatenate(
+        [answer(images[i : i + number]) for i in range(0, len(images), number)]
+    )
 
 
 def largest_difference(run: Trained, answer: Callable, preprocesses: bool = True) -> float:

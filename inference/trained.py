@@ -17,7 +17,7 @@ import data
 import models
 from training import checkpoints, command, files, metrics, sharding, state, steps
 
-BATCH_SIZE = 128  # images a step; those of a training may need gigabytes
+BATCH_SIZE = 32  # images a step: with more, memory grows, and speed on a CPU does not
 
 
 def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) -> "Trained":

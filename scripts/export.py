@@ -5,7 +5,7 @@ logits. What to call is in docs/export.md:
 
   stablehlo  jax.export's, for JAX on CPUs, GPUs and TPUs; any number of images
   onnx       for onnxruntime and all that reads ONNX; any number of images: pip install -e ".[onnx]"
-  tflite     for LiteRT, on phones; one image at a time: pip install -e ".[tflite]"
+  tflite     for LiteRT, on phones; --images at a time: pip install -e ".[tflite]"
 
 Examples:
   python scripts/export.py --workdir=runs/mine
@@ -42,6 +42,9 @@ FORMAT = flags.DEFINE_enum(
 INT8 = flags.DEFINE_bool(
     "int8", False, "Of tflite: also writes network-int8.tflite, and says what it gets right."
 )
+IMAGES = flags.DEFINE_integer(
+    "images", 1, "Of tflite: the images that the program takes at a time.", lower_bound=1
+)
 PREPROCESS = flags.DEFINE_bool(
     "preprocess",
     True,
@@ -55,10 +58,15 @@ EVALUATED = 1000  # images at most, by the float and the integer network
 def main() -> None:
     if INT8.value and FORMAT.value != "tflite":
         raise ValueError("--int8 is for --format=tflite")
+    if IMAGES.value > 1 and FORMAT.value != "tflite":
+        raise ValueError(f"--images is for --format=tflite: {FORMAT.value} takes any number")
     run = inference.load(command.workdir(), CHECKPOINT.value)
     if FORMAT.value != "stablehlo":  # what runs the others knows no bfloat16
         run = dataclasses.replace(run, module=run.module.clone(dtype="float32"))
-    program = getattr(export, FORMAT.value)(run, PREPROCESS.value)
+    if FORMAT.value == "tflite":
+        program = export.tflite(run, PREPROCESS.value, number=IMAGES.value)
+    else:
+        program = getattr(export, FORMAT.value)(run, PREPROCESS.value)
     answer = export.reader(program, FORMAT.value)
     difference = export.largest_difference(run, answer, PREPROCESS.value)
     if not difference < TOLERANCE:
@@ -68,7 +76,7 @@ def main() -> None:
         )
     write("classes.json", (json.dumps(run.class_names) + "\n").encode())
     height, width, channels = data.input_shape(run.config.input)
-    number = 1 if FORMAT.value == "tflite" else "N"
+    number = IMAGES.value if FORMAT.value == "tflite" else "N"
     kind = "uint8" if PREPROCESS.value else "normalised float32"
     print(
         f"{write(f'network.{FORMAT.value}', program)}, step {run.step}, "
@@ -82,7 +90,7 @@ def main() -> None:
 def write_int8(run, answer) -> None:
     """Writes the network with 8-bit integers; `answer` is that of the one with floats."""
     examples, _ = images(run, EXAMPLES, train=True)
-    program = export.tflite(run, PREPROCESS.value, examples)
+    program = export.tflite(run, PREPROCESS.value, examples, IMAGES.value)
     evaluated, labels = images(run, EVALUATED, train=False)
     both = [np.argmax(found(evaluated), 1) for found in (answer, export.reader(program, "tflite"))]
     floats, integers = (f"{np.mean(found == labels):.2%}" for found in both)

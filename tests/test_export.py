@@ -107,10 +107,11 @@ def test_integers_answer_as_the_network_and_take_pixels_as_they_are():
     run = trained("shufflenet")  # it has every kind of pooling and padding
     random = np.random.default_rng(0)
     pixels = random.integers(20, 200, (20, 32, 32, 3), np.uint8)
-    program = export.tflite(run, True, pixels)
+    program = export.tflite(run, True, pixels, number=8)  # of the last ones, four are none
     read = interpreter.Interpreter(model_content=program)
     (images,), operations = read.get_input_details(), read._get_ops_details()
-    assert images["dtype"] == np.uint8 and images["quantization"] == (1.0, 0)
+    assert list(images["shape"]) == [8, 32, 32, 3] and images["dtype"] == np.uint8
+    assert images["quantization"] == (1.0, 0)
     floats = export.reader(export.tflite(run), "tflite")(pixels)
     integers = export.reader(program, "tflite")(pixels)
     assert np.abs(integers - floats).mean() < 0.1 * np.abs(floats).max()

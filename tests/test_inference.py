@@ -102,6 +102,25 @@ def test_images_of_several_batches_come_once_each_and_none_for_a_broken_one(
         np.testing.assert_allclose(one[:-1], other[:-1], rtol=1e-6)
 
 
+def test_a_few_batches_of_images_are_read_ahead_whatever_their_number(run, monkeypatch):
+    class Source:
+        read = 0
+
+        def __len__(self):
+            return 600
+
+        def __getitem__(self, i):
+            self.read += 1
+            return np.zeros((9, 9, 3), np.uint8), 0
+
+    monkeypatch.setattr(trained, "BATCH_SIZE", 8)
+    run = dataclasses.replace(run, config=run.config.copy_and_resolve_references())
+    run.config.input.threads, source = 2, Source()
+    ahead = [source.read - i for i, _ in enumerate(run.answers(source))]
+    assert len(ahead) == 600
+    assert max(ahead) <= 8 * 8  # batches in two threads, four that wait, and what was answered
+
+
 def test_the_lines_of_the_page_work_in_a_notebook(
     workdir, photographs, tmp_path, monkeypatch, capfd, caplog
 ):
@@ -215,6 +234,8 @@ def test_the_classes_of_weights_are_known_where_the_file_is_the_published_one(
     monkeypatch.setattr(published, "networks", lambda: {name: row})
     assert trained.classes_of(name, file, 10)["classes"][:2] == ["airplane", "automobile"]
     assert trained.classes_of(name, file, 3) == {}
+    row = dataclasses.replace(row, data="cifar100")
+    assert trained.classes_of(name, file, 100)["classes"][1] == "aquarium_fish"
 
 
 def test_links_in_a_folder_do_not_lead_in_circles(photographs, tmp_path):

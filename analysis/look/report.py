@@ -11,6 +11,7 @@ import inference
 import models
 from analysis import style
 from analysis.look import answers, maps, page, pictures
+from inference import trained
 from training import sharding, steps
 
 EXAMPLES = 4  # of an evaluation, whose maps are drawn, and half as many mistakes
@@ -39,7 +40,7 @@ def of_evaluation(run: inference.Trained, source, most: int, layer: str = ""):
       ValueError: see `View` and `answers.collect`.
     """
     names, view = source.class_names, View(run, layer)
-    batch_size = sharding.eval_batch_size(min(run.config.batch_size, len(source)), run.mesh.size)
+    batch_size = sharding.eval_batch_size(min(trained.BATCH_SIZE, len(source)), run.mesh.size)
     preprocess = data.make_preprocess(run.config.input, train=False)
     found = answers.collect(
         steps.make_answer_step(run.module, preprocess, run.mesh),
