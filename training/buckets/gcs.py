@@ -1,0 +1,31 @@
+"""Google Cloud Storage by gcsfs."""
+
+import logging
+
+import aiohttp
+import gcsfs
+from gcsfs.retry import is_retriable
+from google.auth.exceptions import RefreshError
+
+from training.buckets import patient
+
+logging.getLogger("gcsfs").setLevel(
+    logging.CRITICAL
+)  # it logs with a traceback what it then raises
+
+
+def _is_away(error: Exception) -> bool:
+    return is_retriable(error) and not isinstance(error, RefreshError)
+
+
+class FileSystem(gcsfs.GCSFileSystem):
+    """gcsfs's, with patience. It tries each request six times, within about half a minute."""
+
+    def __init__(self, *args, **kwargs):
+        # Without these it waits for ever; the whole of a request may take as long as it needs.
+        silence = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
+        super().__init__(*args, **{"requests_timeout": silence} | kwargs)
+
+    @patient("gs", _is_away)
+    async def _request(self, *args, **kwargs):
+        return await super()._request(*args, **kwargs)
