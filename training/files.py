@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import shutil
 import threading
 import time
@@ -23,7 +24,13 @@ def in_bucket(path) -> bool:
 
 
 def absolute(path) -> epath.Path:
-    """Returns the full path; that of a bucket is full as it is."""
+    """Returns the full path; that of a bucket is full as it is.
+
+    Raises:
+      ValueError: it looks like an address, but not like that of a bucket.
+    """
+    if re.match(r"\w\w+:/", os.fspath(path)) and not os.fspath(path).startswith(buckets.SCHEMES):
+        raise ValueError(f"{path}: a bucket is one of {', '.join(buckets.SCHEMES)}, and its name")
     path = epath.Path(path).expanduser()
     return path if in_bucket(path) else path.absolute()
 

@@ -53,9 +53,7 @@ ONLY_FOR_TRAINING = {
 
 def read_lines(workdir) -> list[dict]:
     """Returns what WORKDIR/metrics.jsonl holds, as `files.read_jsonl` does."""
-    return files.read_jsonl(
-        epath.Path(workdir).expanduser() / "metrics.jsonl", _is_header_or_figures
-    )
+    return files.read_jsonl(files.absolute(workdir) / "metrics.jsonl", _is_header_or_figures)
 
 
 def _is_header_or_figures(line: dict) -> bool:

@@ -11,6 +11,8 @@ import time
 import urllib.parse
 
 FAULTS = ("503", "reset", "slow", "gone")
+# What both stores say of an account that may not: S3 in XML, which a client of Google's shows as it is.
+REFUSAL = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 PAUSE = 1.0  # seconds that a slow request takes more
 
 
@@ -31,7 +33,7 @@ class Proxy(http.server.ThreadingHTTPServer):
         self.requests, self.bytes = collections.Counter(), collections.Counter()
         self.failed = 0  # requests that a fault has met
         self._lock, self._fault, self._topic, self._seconds = threading.Lock(), None, None, 0.0
-        self._until = None
+        self._skip, self._until = 0, None
 
     def __enter__(self):
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -41,10 +43,18 @@ class Proxy(http.server.ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
 
-    def plan(self, fault: str | None, topic: str = "", seconds: float = 0.0) -> None:
-        """From the next request about `topic` on, all requests meet the fault for so many seconds."""
+    def plan(self, fault: str, topic: str, seconds: float, skip: int = 0) -> None:
+        """From a request about `topic` on, all requests meet the fault for so many seconds.
+
+        Args:
+          fault: one of FAULTS, or a status of HTTP.
+          topic: what its address, or the beginning of what it sends, has in it.
+          seconds: how long.
+          skip: how many such requests come before it.
+        """
         with self._lock:
-            self._fault, self._topic, self._seconds, self._until = fault, topic, seconds, None
+            self._fault, self._topic, self._seconds = fault, topic, seconds
+            self._skip, self._until = skip, None
 
     def count(self, topic: str, method: str, sent: int, received: int) -> None:
         with self._lock:
@@ -58,11 +68,16 @@ class Proxy(http.server.ThreadingHTTPServer):
             if self._fault is None:
                 return None
             if self._until is None and self._topic.encode() in about:
-                self._until = time.monotonic() + self._seconds
+                self._skip -= 1
+                if self._skip < 0:
+                    self._until = time.monotonic() + self._seconds
             if self._until is None or time.monotonic() > self._until:
                 return None
             self.failed += 1
             return self._fault
+
+    def verify_request(self, request, client_address):
+        return not (self._until and self.fault() == "gone")
 
     def handle_error(self, request, client_address):
         pass  # a client that hung up
@@ -82,9 +97,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
-        if fault == "503":
+        if fault and fault.isdigit():
             self.server.count(topic, self.command, len(body), 0)
-            self._answer(503, [], b"")
+            self._answer(int(fault), [], REFUSAL if int(fault) < 500 else b"")
             return
         if fault == "slow":
             time.sleep(PAUSE)

@@ -15,17 +15,23 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 PATIENCE = 120.0  # seconds for which a request is tried, after the client's own retries
 PAUSE = 2.0  # seconds between two of these tries
-EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}  # scheme -> extra of setup.py, and module here
+SCHEMES = ("gs://", "s3://", "az://")
+CLIENTS = {  # fsspec's name of a scheme: its file system, and what brings it
+    "gs": ("training.buckets.gcs.FileSystem", "gs:// needs pip install -e '.[gcs]'"),
+    "gcs": ("training.buckets.gcs.FileSystem", "gs:// needs pip install -e '.[gcs]'"),
+    "s3": ("training.buckets.s3.FileSystem", "s3:// needs pip install -e '.[s3]'"),
+    "az": ("adlfs.AzureBlobFileSystem", "az:// needs pip install adlfs"),
+}
+CREDENTIALS = {
+    "gs": "run gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS to the "
+    "file of an account",
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run aws configure, for an account",
+}
 
-for _scheme, _extra in EXTRAS.items():
-    fsspec.register_implementation(
-        _scheme,
-        f"training.buckets.{_extra}.FileSystem",
-        clobber=True,
-        errtxt=f"{_scheme}:// needs a client: pip install -e '.[{_extra}]'",
-    )
+for _name, (_file_system, _missing) in CLIENTS.items():
+    fsspec.register_implementation(_name, _file_system, clobber=True, errtxt=_missing)
     # What another process has written would stay unseen.
-    fsspec.config.conf.setdefault(_scheme, {}).setdefault("use_listings_cache", False)
+    fsspec.config.conf.setdefault(_name, {}).setdefault("use_listings_cache", False)
 
 
 def write(path, content: bytes) -> None:
@@ -37,7 +43,9 @@ def write(path, content: bytes) -> None:
 _silent = set()  # schemes of which it was told that they do not answer
 
 
-def patient(scheme: str, is_away: Callable[[Exception], bool]):
+def patient(
+    scheme: str, is_away: Callable[[Exception], bool], refuses: Callable[[Exception], bool]
+):
     """Decorates the method by which a file system makes each request: it is tried for PATIENCE seconds.
 
     That a server does not answer, or answers again, is told once.
@@ -45,9 +53,11 @@ def patient(scheme: str, is_away: Callable[[Exception], bool]):
     Args:
       scheme: of the file system, "s3".
       is_away: whether an error says that the server is away or busy, so that trying again helps.
+      refuses: whether it says that there are no credentials, or not the right ones.
 
     Returns:
-      A decorator. The method raises ConnectionError where patience ends, other errors at once.
+      A decorator. The method raises ConnectionError where patience ends, PermissionError where the
+      server refuses, and other errors as they are.
     """
 
     def decorate(request):
@@ -58,6 +68,11 @@ def patient(scheme: str, is_away: Callable[[Exception], bool]):
                 try:
                     answer = await request(self, *args, **kwargs)
                 except Exception as error:
+                    if refuses(error):
+                        raise PermissionError(
+                            f"no access to {scheme}:// ({error}): {CREDENTIALS[scheme]} that may "
+                            "list, read, write and delete there"
+                        ) from error
                     if not is_away(error):
                         raise
                     reason = f"{scheme}:// does not answer ({error or type(error).__name__})"

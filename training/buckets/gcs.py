@@ -4,18 +4,24 @@ import logging
 
 import aiohttp
 import gcsfs
-from gcsfs.retry import is_retriable
-from google.auth.exceptions import RefreshError
+from gcsfs.retry import HttpError, is_retriable
+from google.auth.exceptions import DefaultCredentialsError, RefreshError
 
 from training.buckets import patient
 
 logging.getLogger("gcsfs").setLevel(
     logging.CRITICAL
 )  # it logs with a traceback what it then raises
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # the same of a connection that breaks off
 
 
 def _is_away(error: Exception) -> bool:
-    return is_retriable(error) and not isinstance(error, RefreshError)
+    return is_retriable(error)
+
+
+def _refuses(error: Exception) -> bool:
+    refused = isinstance(error, HttpError) and error.code == 401 or "Forbidden" in str(error)
+    return refused or isinstance(error, (DefaultCredentialsError, RefreshError))
 
 
 class FileSystem(gcsfs.GCSFileSystem):
@@ -26,6 +32,6 @@ class FileSystem(gcsfs.GCSFileSystem):
         silence = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
         super().__init__(*args, **{"requests_timeout": silence} | kwargs)
 
-    @patient("gs", _is_away)
+    @patient("gs", _is_away, _refuses)
     async def _request(self, *args, **kwargs):
         return await super()._request(*args, **kwargs)

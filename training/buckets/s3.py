@@ -1,19 +1,39 @@
 """S3, and what speaks its protocol, by s3fs."""
 
+import logging
+
 import s3fs
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import (
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 from fsspec.asyn import sync_wrapper
 
 from training.buckets import patient
+
+# It logs a connection that breaks off with a traceback, which is raised, too.
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 AWAY = {408, 429, 500, 502, 503, 504}  # HTTP's
 
 
 def _is_away(error: Exception) -> bool:
-    cause = error.__cause__ if isinstance(error.__cause__, ClientError) else error
-    if isinstance(cause, ClientError):
-        return cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in AWAY
-    return isinstance(cause, (ConnectionError, HTTPClientError))
+    return isinstance(error, (ConnectionError, HTTPClientError)) or _status(error) in AWAY
+
+
+def _refuses(error: Exception) -> bool:
+    missing = isinstance(error, (NoCredentialsError, PartialCredentialsError))
+    return missing or _status(error) in (401, 403)
+
+
+def _status(error: Exception) -> int | None:
+    """Returns HTTP's status, by the error of botocore from which s3fs has made one of Python's."""
+    if not isinstance(error.__cause__, ClientError):
+        return None
+    return error.__cause__.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 class FileSystem(s3fs.S3FileSystem):
@@ -21,7 +41,7 @@ class FileSystem(s3fs.S3FileSystem):
 
     retries = 2  # s3fs's own above those, and of an answer that breaks off
 
-    @patient("s3", _is_away)
+    @patient("s3", _is_away, _refuses)
     async def _call_s3(self, *args, **kwargs):
         return await super()._call_s3(*args, **kwargs)
 
