@@ -5,11 +5,14 @@ the encoded file (bytes), or a uint8 array [height, width, channels]. Nothing he
 """
 
 import collections
+import contextlib
 import dataclasses
 import difflib
 import hashlib
 import os
 import re
+import shutil
+import tempfile
 from typing import NamedTuple
 
 import fsspec
@@ -351,6 +354,8 @@ def tfds_source(
     import tensorflow_datasets as tfds
 
     newest = max(versions, key=lambda v: tuple(map(int, v.name.split("."))))
+    if "://" in os.fspath(newest):
+        newest = _copied(newest)
     builder = tfds.builder_from_directory(newest)
     if builder.info.file_format.file_suffix != "array_record":
         raise FileNotFoundError(f"{newest} is not in array_record format; {prepare}")
@@ -364,6 +369,34 @@ def tfds_source(
             "(see input.train_split and input.eval_split)"
         )
     return TFDS(builder, split, class_names)
+
+
+def _copied(folder: epath.Path) -> epath.Path:
+    """Returns a copy of a bucket's folder on this disk, made once: array_record reads nothing but files.
+
+    Raises:
+      OSError: it does not fit.
+    """
+    bucket, root = fsspec.core.url_to_fs(os.fspath(folder))
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    target = (
+        epath.Path(cache).expanduser() / "cnn-architectures" / os.fspath(folder).replace("://", "/")
+    )
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    size, free = bucket.du(root), shutil.disk_usage(target.parent).free
+    if size > free:
+        raise OSError(
+            f"{folder} needs {size / 1e6:,.0f} MB in {target.parent}, where {free / 1e6:,.0f} MB are free: "
+            "set XDG_CACHE_HOME to a folder on a larger disk"
+        )
+    tell_once(f"copying {folder}, {size / 1e6:,.1f} MB, to {target}")
+    with tempfile.TemporaryDirectory(dir=target.parent) as new:
+        bucket.get(f"{root}/", f"{new}/whole/", recursive=True)
+        with contextlib.suppress(OSError):  # another process was first
+            os.rename(f"{new}/whole", target)
+    return target
 
 
 def _subfolders(folder: epath.Path, pattern: str) -> list[epath.Path]:

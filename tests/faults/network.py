@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=2, help="of each (%(default)s)")
     parser.add_argument("--seconds", type=float, default=60, help="at most (%(default)s)")
     parser.add_argument("--for_good", action="store_true")
+    parser.add_argument("--stores", nargs="+", default=[*stores.SERVERS], help="(%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng, seen, bad = random.Random(args.seed), collections.Counter(), 0
@@ -95,7 +96,7 @@ def main() -> None:
         log = (pathlib.Path(disk) / "run" / "metrics.jsonl").read_text()
         loss = json.loads(python("", "eval.py", f"--workdir={disk}/run").stdout)["loss"]
         expected = figures(log), loss
-        for scheme in stores.SERVERS:
+        for scheme in args.stores:
             with stores.server(scheme) as address:
                 direct, root = "http://{}:{}".format(*address), f"{scheme}://bucket"
                 python(direct, "-c", PUT, f"{disk}/photos/", f"{root}/photos/")

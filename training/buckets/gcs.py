@@ -9,10 +9,9 @@ from google.auth.exceptions import DefaultCredentialsError, RefreshError
 
 from training.buckets import patient
 
-logging.getLogger("gcsfs").setLevel(
-    logging.CRITICAL
-)  # it logs with a traceback what it then raises
-logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # the same of a connection that breaks off
+# They log with a traceback what they then raise, and asyncio each connection that breaks off.
+for _name in ("gcsfs", "fsspec", "asyncio"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 def _is_away(error: Exception) -> bool:
