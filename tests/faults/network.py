@@ -110,12 +110,13 @@ def main() -> None:
                                 began = time.monotonic()
                                 done = train(between.url, root, name)
                                 ended = how_it_ends(done, args.for_good)
-                            what = f"{scheme} {fault}, {topic}, {between.failed} requests failed"
-                            print(f"{what}: {ended} after {time.monotonic() - began:.0f} s")
-                            print(f"  {done.stderr.strip()}"[:1000], flush=True)
+                            seconds = time.monotonic() - began
                             if args.for_good:
                                 train(direct, root, name)
                             same = ends_as(expected, direct, root, name)
+                            what = f"{scheme} {fault}, {topic}, {between.failed} requests failed"
+                            print(f"{what}: {ended} after {seconds:.0f} s, the same: {same}")
+                            print(f"  {done.stderr.strip()}"[:1000], flush=True)
                             bad += not same or ended not in ("went on", "one line")
                             figures_are = "the same" if same else "OTHER"
                             seen[f"{scheme} {fault}, {topic}: {ended}, {figures_are} figures"] += 1
