@@ -109,7 +109,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
             eval_sets["eval_train"] = data.make_eval(train_source, config.input, eval_batch_size)
 
         made = runs.header(config, count, total_steps, train_source, changes, started)
-        writer = stack.enter_context(metrics.Writer(workdir, previous, made, step))
+        writer = saved.log = stack.enter_context(metrics.Writer(workdir, previous, made, step))
         progress = metrics.Progress(step, total_steps, config.batch_size)
         stack.callback(progress.close)
         progress.say(runs.banner(made, train_source, eval_source, workdir, step))

@@ -1,9 +1,12 @@
 """Loss and error of training runs over their steps."""
 
+import io
+import pathlib
+
 from matplotlib.figure import Figure
 
 from analysis import style
-from training import metrics
+from training import files, metrics
 
 
 def draw(runs: dict[str, str], output: str, title: str = "") -> None:
@@ -11,7 +14,7 @@ def draw(runs: dict[str, str], output: str, title: str = "") -> None:
 
     Args:
       runs: label in the legend -> workdir; its metrics.jsonl is read.
-      output: file of the picture, for example curve.png.
+      output: file of the picture, for example curve.png, or an object of a bucket.
       title: above the picture.
 
     Raises:
@@ -41,7 +44,9 @@ def draw(runs: dict[str, str], output: str, title: str = "") -> None:
     for axes in (left, right):
         style.clean(axes)
     figure.suptitle(title)
-    figure.savefig(output, dpi=style.DPI)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=style.DPI, format=pathlib.PurePath(output).suffix[1:] or "png")
+    files.write_bytes(files.absolute(output), picture.getvalue())
 
 
 def _error(top1: float) -> float:

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable
 
 import numpy as np
-from etils import epath
 from PIL import Image
 
 from data import sources
@@ -59,9 +58,10 @@ def find_images(paths: Iterable[str]) -> list[str]:
     """
     found = []
     for path in map(os.path.expanduser, paths):
-        if epath.Path(path).is_dir():
+        place = sources.path_of(path)
+        if place.is_dir():
             found += sources.images_below(path)
-        elif epath.Path(path).exists():
+        elif place.exists():
             found.append(path)
         else:
             raise FileNotFoundError(f"there is no image and no folder {path}")

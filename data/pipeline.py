@@ -305,6 +305,8 @@ class BrokenImages:
         self._lock = threading.Lock()
 
     def add(self, name: str, error: Exception) -> None:
+        if isinstance(error, ConnectionError):  # of a bucket: the image may be whole
+            raise error
         with self._lock:
             known = name in self._names
             self._names.add(name)

@@ -5,13 +5,17 @@ the encoded file (bytes), or a uint8 array [height, width, channels]. Nothing he
 """
 
 import collections
+import contextlib
 import dataclasses
 import difflib
 import hashlib
 import os
 import re
+import shutil
+import tempfile
 from typing import NamedTuple
 
+import fsspec
 import numpy as np
 from etils import epath
 
@@ -80,7 +84,7 @@ class Folder:
           ValueError: a class of this split is not among the classes, or one to train on has no image.
           FileNotFoundError: no such folder, split, or no image in it.
         """
-        root = epath.Path(path).expanduser()
+        root = path_of(path)
         if not root.is_dir():
             raise FileNotFoundError(
                 f"folder:{path}: no such folder; images belong in {_tree(path, split)}"
@@ -168,7 +172,8 @@ def _held_out(name: str, images: list[str]) -> list[str]:
 def read(path: str) -> bytes:
     """Returns what a file holds, on a disk or in a bucket; raises OSError where it cannot be read."""
     if "://" in path:
-        return epath.Path(path).read_bytes()
+        bucket, name = fsspec.core.url_to_fs(path)
+        return bucket.cat_file(name)  # in one request, where epath needs two
     with open(path, "rb", buffering=0) as file:  # cheaper than epath, and this is the hot path
         if os.fstat(file.fileno()).st_size > MAX_BYTES:
             raise OSError(f"larger than {MAX_BYTES:,} bytes")
@@ -202,6 +207,16 @@ def images_below(path: str) -> list[str]:
     return found
 
 
+def path_of(path: str) -> epath.Path:
+    """Returns the path; raises ValueError for an address of another kind than buckets have."""
+    try:
+        return epath.Path(path).expanduser()
+    except KeyError as error:
+        raise ValueError(
+            f"{path}: {error.args[0]} is no kind of bucket, but gs:// or s3://"
+        ) from error
+
+
 def _tree(path: str, split: str) -> str:
     return f"{path}/{split}/CLASS/*.jpg, or without splits in {path}/CLASS/*.jpg"
 
@@ -233,10 +248,13 @@ def _listing(folder: epath.Path) -> _Listing:
 
 def _entries(folder: epath.Path):
     """Yields (name, "file", "folder" or "other") of each entry, without a look at each file."""
-    if "://" in os.fspath(folder):  # where each look is a request, and all but folders are files
-        for path in folder.iterdir():
-            image = path.suffix.lower() in decode.SUFFIXES
-            yield path.name, "folder" if not image and path.is_dir() else "file"
+    if "://" in os.fspath(folder):
+        bucket, root = fsspec.core.url_to_fs(os.fspath(folder))
+        for entry in bucket.ls(root, detail=True):  # a request for each thousand
+            path = entry["name"].rstrip("/")
+            if path != root:  # an object that consoles make to show an empty folder
+                kind = "folder" if entry["type"] == "directory" else "file"
+                yield os.path.basename(path), kind
         return
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -311,7 +329,7 @@ def tfds_source(
     It is looked for in `data_dir`, else in $TFDS_DATA_DIR, else in ~/tensorflow_datasets.
     """
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    root = epath.Path(data_dir).expanduser()
+    root = path_of(data_dir)
     name, _, version = name.partition(":")
     prepare = f"prepare it with: python scripts/prepare_data.py {name} --data_dir={root}"
     versions = _subfolders(root / name, r"\d+\.\d+\.\d+")
@@ -336,6 +354,8 @@ def tfds_source(
     import tensorflow_datasets as tfds
 
     newest = max(versions, key=lambda v: tuple(map(int, v.name.split("."))))
+    if "://" in os.fspath(newest):
+        newest = _copied(newest)
     builder = tfds.builder_from_directory(newest)
     if builder.info.file_format.file_suffix != "array_record":
         raise FileNotFoundError(f"{newest} is not in array_record format; {prepare}")
@@ -349,6 +369,34 @@ def tfds_source(
             "(see input.train_split and input.eval_split)"
         )
     return TFDS(builder, split, class_names)
+
+
+def _copied(folder: epath.Path) -> epath.Path:
+    """Returns a copy of a bucket's folder on this disk, made once: array_record reads nothing but files.
+
+    Raises:
+      OSError: it does not fit.
+    """
+    bucket, root = fsspec.core.url_to_fs(os.fspath(folder))
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    target = (
+        epath.Path(cache).expanduser() / "cnn-architectures" / os.fspath(folder).replace("://", "/")
+    )
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    size, free = bucket.du(root), shutil.disk_usage(target.parent).free
+    if size > free:
+        raise OSError(
+            f"{folder} needs {size / 1e6:,.0f} MB in {target.parent}, where {free / 1e6:,.0f} MB are free: "
+            "set XDG_CACHE_HOME to a folder on a larger disk"
+        )
+    tell_once(f"copying {folder}, {size / 1e6:,.1f} MB, to {target}")
+    with tempfile.TemporaryDirectory(dir=target.parent) as new:
+        bucket.get(f"{root}/", f"{new}/whole/", recursive=True)
+        with contextlib.suppress(OSError):  # another process was first
+            os.rename(f"{new}/whole", target)
+    return target
 
 
 def _subfolders(folder: epath.Path, pattern: str) -> list[epath.Path]:

@@ -77,6 +77,8 @@ def find(what: str) -> "Trained":
     for folder, which in ((what, "latest"), (workdir, checkpoint)):
         if folder and files.absolute(folder).is_dir():
             return load(folder, which)
+    if files.in_bucket(what):
+        raise FileNotFoundError(f"there is no run {what}")
     from models.torch import weights  # a run needs none of it
 
     name, _, file = what.partition(":")

@@ -29,7 +29,7 @@ def main() -> None:
     runs = {run.partition("=")[0]: run.rpartition("=")[2] for run in args.runs}
     try:
         curves.draw(runs, args.output, args.title)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         sys.exit(f"error: {error}")
     print(f"drew {args.output}")
 

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -248,29 +249,21 @@ def test_the_order_of_the_images_is_that_of_their_paths(tmp_path):
     assert paths == sorted(paths)
 
 
-class Bucket:
-    """A folder as a bucket has it: it answers what is asked, and notes each question of a kind."""
-
-    def __init__(self, path, asked):
-        self._path, self._asked = path, asked
-        self.name, self.suffix = path.name, path.suffix
-
-    def __fspath__(self):
-        return f"s3://bucket{self._path}"
-
-    def iterdir(self):
-        return [Bucket(path, self._asked) for path in self._path.iterdir()]
-
-    def is_dir(self):
-        self._asked.append(self.name)
-        return self._path.is_dir()
-
-
-def test_a_bucket_is_asked_once_a_folder_and_never_for_an_image(pets):
+def test_a_bucket_is_asked_once_a_folder_and_never_for_an_image(pets, monkeypatch):
     asked = []
-    assert sources._listing(Bucket(pets / "train/cat", asked)).images == ["0.png", "1.png", "2.png"]
-    assert asked == []
-    assert sources._listing(Bucket(pets / "train", asked)).folders == ["cat", "dog"]
+
+    class Bucket(LocalFileSystem):
+        def ls(self, path, **more):
+            asked.append(path.removeprefix(f"{pets}/"))
+            return super().ls(path, **more)
+
+    monkeypatch.setattr(
+        sources.fsspec.core, "url_to_fs", lambda path: (Bucket(), path.removeprefix("s3://bucket"))
+    )
+    folder = f"s3://bucket{pets}/train"
+    assert sources._listing(f"{folder}/cat").images == ["0.png", "1.png", "2.png"]
+    assert sources._listing(folder).folders == ["cat", "dog"]
+    assert asked == ["train/cat", "train"]
 
 
 # Files that cannot be read

@@ -26,11 +26,12 @@ MAY_IMPORT = {
     "models": {"jax", "flax.linen", "numpy", "safetensors", "etils", "tqdm", "models"},
     "data": {
         "numpy", "grain", "tensorflow_datasets", "jax", "data",
-        "simplejpeg", "cv2", "PIL", "pillow_heif", "sklearn", "etils", "tqdm",
+        "simplejpeg", "cv2", "PIL", "pillow_heif", "sklearn", "etils", "fsspec", "tqdm",
     },
     "training": {
         "jax", "jaxlib", "flax", "optax", "orbax", "numpy", "training",
         "absl", "ml_collections", "etils", "tqdm", "tensorboardX", "data.messages",
+        "fsspec", "s3fs", "botocore", "gcsfs", "aiohttp", "google.auth",
     },
     "analysis": {
         "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "etils", "tqdm",

@@ -57,6 +57,7 @@ class Checkpoints:
         self._unpruned = False
         self._without_metrics = set()  # steps whose metrics cannot be read
         self.network = None  # (model, input shape): what checkpoints with old names are read by
+        self.log = None  # a metrics.Writer, whose figures are in the bucket before a checkpoint is
         self._open = contextlib.ExitStack()
         self._local, self._uploads, self._upload = self._folder, None, None
         if files.in_bucket(self._folder):
@@ -118,7 +119,9 @@ class Checkpoints:
         digests = (local / DIGESTS).read_bytes()
         (local / DIGESTS).unlink()
         files.copy(local, remote)
-        (remote / DIGESTS).write_bytes(digests)  # the last
+        if self.log is not None:
+            self.log.send()
+        files.write_bytes(remote / DIGESTS, digests)  # the last
         local.rmtree()
 
     def _check_room(self, state: TrainState) -> None:
@@ -156,8 +159,13 @@ class Checkpoints:
     def _remove_unfinished(self) -> None:
         """Removes what a killed run was about to save."""
         for path in self._entries():
-            if ".orbax-checkpoint-tmp" in path.name:
+            unsent = self._uploads and _is_name(path.name) and not self._is_there(path)
+            if ".orbax-checkpoint-tmp" in path.name or unsent:
                 path.rmtree()
+
+    def _is_there(self, folder: epath.Path) -> bool:
+        """Whether a folder is a checkpoint: in a bucket, where folders do not appear as a whole, by its last file."""
+        return (folder / DIGESTS).exists() if self._uploads else folder.is_dir()
 
     def _entries(self) -> list[epath.Path]:
         return list(self._folder.iterdir()) if self._folder.is_dir() else []
@@ -168,8 +176,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Returns the steps of which there are checkpoints, in order."""
-        names = [path.name for path in self._entries() if _is_name(path.name) and path.is_dir()]
-        return sorted(map(int, names))
+        there = [path for path in self._entries() if _is_name(path.name) and self._is_there(path)]
+        return sorted(int(path.name) for path in there)
 
     def latest_step(self) -> int | None:
         return max(self.steps(), default=None)

@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict, config_flags
 
 from data.messages import plain
-from training import cluster, files, metrics
+from training import buckets, cluster, files, metrics
 
 BUCKETS = {
     "gcsfs",
@@ -234,8 +234,10 @@ def explain(error: Exception) -> str | None:
             "out of memory on the device: lower --config.batch_size, in another --workdir if the run has "
             f"begun. {text[:200]}"
         )
-    if isinstance(error, ImportError) and any(name in text for name in BUCKETS):
-        return f"{text}: pip install -e '.[gcs]' for gs://, '.[s3]' for s3://"
+    if isinstance(error, ImportError) and text in {
+        missing for _, missing in buckets.CLIENTS.values()
+    }:
+        return text
     if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in BUCKETS:
         return text or type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)

@@ -5,14 +5,17 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import shutil
+import threading
+import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from etils import epath
 
-# etils would take TensorFlow's file systems where TensorFlow is installed; fsspec's reach every bucket.
-os.environ.setdefault("EPATH_USE_TF", "false")
+from training import buckets
 
 
 def in_bucket(path) -> bool:
@@ -21,7 +24,13 @@ def in_bucket(path) -> bool:
 
 
 def absolute(path) -> epath.Path:
-    """Returns the full path; that of a bucket is full as it is."""
+    """Returns the full path; that of a bucket is full as it is.
+
+    Raises:
+      ValueError: it looks like an address, but not like that of a bucket.
+    """
+    if re.match(r"\w\w+:/", os.fspath(path)) and not os.fspath(path).startswith(buckets.SCHEMES):
+        raise ValueError(f"{path}: a bucket is one of {', '.join(buckets.SCHEMES)}, and its name")
     path = epath.Path(path).expanduser()
     return path if in_bucket(path) else path.absolute()
 
@@ -64,7 +73,7 @@ def sync(path) -> None:
 def write_bytes(file: epath.Path, content: bytes) -> None:
     """Writes a file so that a reader never sees half of it: an object of a bucket appears as a whole."""
     if in_bucket(file):
-        file.write_bytes(content)
+        buckets.write(file, content)
         return
     new = file.parent / f".{file.name}-{uuid.uuid4().hex}"
     try:
@@ -151,6 +160,54 @@ def write_jsonl(file: pathlib.Path, lines: list[dict]) -> None:
 
 def _as_lines(lines: list[dict]) -> str:
     return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+class Copies:
+    """Copies of growing files in a bucket, where nothing can be appended: sent as a whole, in the background.
+
+    However often they grow, that costs at most a request for each of them every PERIOD seconds, and
+    RATE bytes a second; beside those, a `send`.
+    """
+
+    PERIOD = 30.0  # seconds
+    RATE = 100e3  # bytes a second
+
+    def __init__(self, source: epath.Path, target: epath.Path):
+        """Keeps the files in the folder `source`, and below, in the bucket's folder `target`."""
+        self._source, self._target = source, target
+        self._sent = {}  # sizes, by path
+        self._due, self._sending = 0.0, None
+        self._thread, self._lock = ThreadPoolExecutor(1), threading.Lock()
+
+    def grown(self) -> None:
+        """Sends them where it is time; where that fails, it is tried again later, and told once."""
+        if self._sending and self._sending.done():
+            sending, self._sending = self._sending, None
+            if error := sending.exception():
+                from data.messages import tell_once
+
+                tell_once(f"cannot write into {self._target} ({error}): tried again later")
+        if self._sending is None and time.monotonic() > self._due:
+            self._due = float("inf")
+            self._sending = self._thread.submit(self.send)
+
+    def send(self) -> None:
+        """Returns once they are there as they are now; raises what hinders it."""
+        with self._lock:
+            size = 0
+            try:
+                for path in sorted(pathlib.Path(self._source).rglob("*")):
+                    if path.is_file() and path.stat().st_size != self._sent.get(path):
+                        content = path.read_bytes()
+                        write_bytes(self._target / path.relative_to(self._source), content)
+                        self._sent[path] = len(content)
+                        size += len(content)
+            finally:
+                self._due = time.monotonic() + max(self.PERIOD, size / self.RATE)
+
+    def close(self) -> None:
+        """Waits for what is being sent."""
+        self._thread.shutdown()
 
 
 @contextlib.contextmanager

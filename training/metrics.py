@@ -53,9 +53,7 @@ ONLY_FOR_TRAINING = {
 
 def read_lines(workdir) -> list[dict]:
     """Returns what WORKDIR/metrics.jsonl holds, as `files.read_jsonl` does."""
-    return files.read_jsonl(
-        epath.Path(workdir).expanduser() / "metrics.jsonl", _is_header_or_figures
-    )
+    return files.read_jsonl(files.absolute(workdir) / "metrics.jsonl", _is_header_or_figures)
 
 
 def _is_header_or_figures(line: dict) -> bool:
@@ -152,7 +150,7 @@ class Writer:
 
     A resumed run goes on where its checkpoint was: what an interrupted run logged after that is
     taken out, so that each step is logged once. As a context it notes that a run ends by a
-    FloatingPointError.
+    FloatingPointError. A bucket gets copies, see `files.Copies`.
     """
 
     def __init__(self, workdir, previous: list[dict], header: dict, step: int):
@@ -167,17 +165,25 @@ class Writer:
         self._active = jax.process_index() == 0
         if not self._active:
             return
-        workdir = epath.Path(workdir).expanduser()
-        self._step, self._path = step, workdir / "metrics.jsonl"
+        folder = files.absolute(workdir)
+        self._open, self._copies = contextlib.ExitStack(), None
+        if files.in_bucket(folder):
+            local = epath.Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+            self._copies = files.Copies(local, folder)
+            self._open.callback(self._copies.close)
+            folder = local
+        self._step, self._path = step, folder / "metrics.jsonl"
         kept = [line for line in previous if line.get("step", 0) <= step]
         if kept and step:
             kept.append({"step": step, "resumed": header})
         else:
             kept = [header]
-        self._text = "".join(json.dumps(line) + "\n" for line in kept)
-        files.write_bytes(self._path, self._text.encode())
-        self._file = None if files.in_bucket(workdir) else open(self._path, "a")
-        self._events = _Events(workdir / "tensorboard", step + 1)
+        files.write_jsonl(self._path, kept)
+        self._file = self._open.enter_context(open(self._path, "a"))
+        self._events = _Events(folder / "tensorboard", step + 1)
+        self._open.callback(self._events.close)
+        if self._copies:
+            self._copies.send()
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         if not self._active:
@@ -185,15 +191,19 @@ class Writer:
         self._append({"step": step, **metrics})
         for name, value in metrics.items():
             self._events.add(name, value, step)
+        if self._copies:
+            self._copies.grown()
 
     def _append(self, line: dict) -> None:
-        self._step, text = line["step"], json.dumps(line) + "\n"
-        if self._file:
-            self._file.write(text)
-            self._file.flush()
-        else:  # a bucket cannot append
-            self._text += text
-            self._path.write_text(self._text)
+        self._step = line["step"]
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    def send(self) -> None:
+        """Returns once a bucket has what was written; the thread that saves may call it, too."""
+        if self._active and self._copies:
+            self._events.flush()
+            self._copies.send()
 
     def __enter__(self):
         return self
@@ -201,14 +211,14 @@ class Writer:
     def __exit__(self, kind, error, traceback) -> None:
         if self._active and isinstance(error, FloatingPointError):
             self._append({"step": self._step, "diverged": str(error)})
-        self.close()
+        self.close(sends=not isinstance(error, ConnectionError))  # else nothing would get there
 
-    def close(self) -> None:
+    def close(self, sends: bool = True) -> None:
         if not self._active:
             return
-        self._events.close()
-        if self._file:
-            self._file.close()
+        with self._open:
+            if sends:
+                self.send()
 
 
 class _Events:
@@ -216,13 +226,11 @@ class _Events:
 
     def __init__(self, folder: epath.Path, first_step: int):
         """Starts a file in `folder`; events of before from `first_step` on count no more."""
-        self._folder = self._local = folder
-        if files.in_bucket(folder):  # to which it goes at the end
-            self._local = epath.Path(tempfile.mkdtemp())
-        self._local.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self._writer, self._flushed = None, 0.0
         with self._told():
-            self._writer = EventsWriter(str(self._local / "events"))
+            self._writer = EventsWriter(str(folder / "events"))
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._write(step=first_step, session_log=start)
 
@@ -237,6 +245,11 @@ class _Events:
             self._writer.write_event(event_pb2.Event(wall_time=now, **content))
             if now > self._flushed + FLUSH:  # each waits for the disk
                 self._flushed = now
+                self._writer.flush()
+
+    def flush(self) -> None:
+        if self._writer is not None:
+            with self._told():
                 self._writer.flush()
 
     @contextlib.contextmanager
@@ -255,9 +268,6 @@ class _Events:
         if self._writer is not None:
             with self._told():
                 self._writer.close()
-        if self._local != self._folder:
-            files.copy(self._local, self._folder)
-            self._local.rmtree()
 
 
 class Progress:

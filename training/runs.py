@@ -33,13 +33,15 @@ MAY_DIFFER = {
 
 def writable(workdir: str) -> epath.Path:
     """Makes the folder, and raises ValueError where nothing can be written into it."""
-    path = epath.Path(workdir).expanduser()
     try:
-        files.make(path)
+        files.make(files.absolute(workdir))
+        path = epath.Path(workdir).expanduser()
         (path / f".writable-{jax.process_index()}").write_text("")
         (path / f".writable-{jax.process_index()}").unlink()
     except Exception as error:  # clients of buckets raise errors of their own
         reason = getattr(error, "strerror", None) or command.explain(error) or error
+        if isinstance(error, FileNotFoundError) and files.in_bucket(workdir):
+            reason = "there is no such bucket; make it first"
         raise ValueError(f"cannot write into --workdir={workdir}: {reason}") from error
     return path
 
