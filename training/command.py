@@ -82,7 +82,8 @@ def run(main, configs=None, trains: bool = True, takes: str = "", needs: bool = 
             return
         keep_memory()
         cluster.several_cpu_devices()
-        cluster.join_cluster()
+        fields = ("start_timeout", "lost_timeout")
+        cluster.join_cluster(**{f: CONFIG.value[f] for f in fields if f in (CONFIG.value or ())})
         try:
             jax.devices()
         except Exception as error:  # a RuntimeError, or an AssertionError where the plugin lacks
@@ -229,6 +230,8 @@ def explain(error: Exception) -> str | None:
         return f"the disk is read-only: {text}. Once it can be written, the same command resumes"
     if of_tensorstore:  # its errors of disks are ValueErrors
         return text
+    if jax.distributed.is_initialized() and any(part in text for part in cluster.OF_OTHERS):
+        return cluster.LOST
     if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
         return (
             "out of memory on the device: lower --config.batch_size, in another --workdir if the run has "
