@@ -3,21 +3,17 @@
 import glob
 import importlib.util
 import os
-import pathlib
 import subprocess
 import sys
 
 import jax
-from jax._src import distributed  # before there are devices, nothing public meets other processes
+
+from training import losses
 
 PORT = 8476  # on the first node, where the processes of a SkyPilot job meet
 START_TIMEOUT = 600  # seconds; the defaults of the config fields
 LOST_TIMEOUT = 120
 OF_OTHERS = ("Gloo", "NCCL", "Barrier", "coordination")  # in errors of what processes do together
-LOST = (
-    "another process of this run has ended or does not answer: see what it says. "
-    "The same command goes on from the last checkpoint"
-)
 
 
 def several_cpu_devices() -> None:
@@ -46,7 +42,7 @@ def join_cluster(start_timeout: int = START_TIMEOUT, lost_timeout: int = LOST_TI
         others end.
 
     Raises:
-      ValueError: not all processes have come.
+      ValueError: JAX cannot tell which processes belong together, or cannot open the port.
     """
     about = _announced()
     if about is None:
@@ -58,14 +54,10 @@ def join_cluster(start_timeout: int = START_TIMEOUT, lost_timeout: int = LOST_TI
         "shutdown_timeout_seconds": lost_timeout,
     }
     try:
-        jax.distributed.initialize(**about, **limits)
-        # Compilation may take one process minutes longer than another, but none joins much later.
-        distributed.global_state.client.wait_at_barrier("all are here", start_timeout * 1000)
-    except jax.errors.JaxRuntimeError as error:
+        jax.distributed.initialize(**about, **limits)  # returns once all are there
+    except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"not all processes of this run have met at {distributed.global_state.coordinator_address} "
-            f"within {start_timeout} s: see what the others say, or give them longer by "
-            "--config.start_timeout"
+            f"the processes of this run cannot meet: {error}. docs/sweeps.md says what they need"
         ) from error
 
 
@@ -109,17 +101,12 @@ def _by_hand(address: str, number: str, index: str) -> dict:
 
 
 def _tell_losses() -> None:
-    """Has `LOST` told in place of the stack traces with which JAX aborts a process that has lost others.
+    """Has one line told in place of the stack traces with which JAX aborts a process that is without others.
 
     JAX ends the process from a thread of its own, and offers no callback in Python; so what is written
     to stderr passes through another process.
     """
-    filtered = [
-        sys.executable,
-        "-S",
-        str(pathlib.Path(__file__).with_name("losses.py")),
-        f"error: {LOST}",
-    ]
-    process = subprocess.Popen(filtered, stdin=subprocess.PIPE, start_new_session=True)
+    program = [sys.executable, "-S", losses.__file__]
+    process = subprocess.Popen(program, stdin=subprocess.PIPE, start_new_session=True)
     os.dup2(process.stdin.fileno(), 2)
     process.stdin.close()

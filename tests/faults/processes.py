@@ -123,11 +123,11 @@ class Run:
         while all(process.poll() is None for process in self.processes):
             found = lines(self.workdir)
             steps = [line["step"] for line in found if "train/loss" in line]
-            evaluated = [line["step"] for line in found if "eval/loss" in line]
+            evaluated = {line["step"] for line in found if "eval/loss" in line}
             if (
                 (moment == "step" and 7 in steps)
                 or (moment == "save" and 6 in steps and any(saving.glob("*tmp*")))
-                or (moment == "evaluation" and 12 in steps and 12 not in evaluated)
+                or (moment == "evaluation" and steps and steps[-1] in {12, 18, 24, 30} - evaluated)
             ):
                 return True
             time.sleep(0.005)
@@ -265,7 +265,7 @@ def slow(args, folder: pathlib.Path) -> bool:
             print(f"one process {late} s late: all went on")
             continue
         ended = run.ends(-1, late)
-        good &= all(status == 1 and len(said) == 1 for status, _, said in ended)
+        good &= all(status and len(said) == 1 for status, _, said in ended)
         print(f"one process does not come: {ended}")
         run.kill()
     return good
