@@ -68,7 +68,7 @@ def said(text):
 
 def test_a_lost_process_is_told_in_one_line():
     assert said("skipped a.jpg\n" + JAXLIBS) == f"skipped a.jpg\nerror: {losses.LOST}\n"
-    assert said(f"error: {losses.LOST}\n" + JAXLIBS) == f"error: {losses.LOST}\n"
+    assert said(f"error: {losses.LOST} (Gloo)\n" + JAXLIBS) == f"error: {losses.LOST} (Gloo)\n"
     waited = JAXLIBS.replace("***", "RPC: /xla.coordination.CoordinationService/RegisterTask\n***")
     assert said(waited) == f"error: {losses.MISSED}\n"
     no_port = "E1128 00:54:28.446452   13072 add_port.cc:83] Failed to add port to server: No\n"
@@ -81,7 +81,7 @@ def test_an_error_of_what_processes_do_together_is_explained_where_there_are_sev
     error = ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer [127.0.0.1]:686")
     assert commands.explain(error) is None
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
-    assert commands.explain(error) == losses.LOST
+    assert commands.explain(error) == f"{losses.LOST} ({error})"
 
 
 def two_processes(*arguments, env=None):
@@ -110,7 +110,8 @@ def test_two_processes_save_into_a_bucket_and_one_goes_on_when_the_other_is_kill
         second.kill()
         second.communicate()
         _, errors = first.communicate()
-        assert first.returncode and errors == f"error: {losses.LOST}\n"
+        assert first.returncode and errors.startswith(f"error: {losses.LOST}")
+        assert len(errors.splitlines()) == 1, errors
         again = subprocess.run(**command(*RUN, f"--workdir={workdir}", env=env))
         assert again.returncode == 0, again.stderr
         assert "resumed at step" in again.stdout

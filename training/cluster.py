@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
+from jax._src import distributed  # has the one barrier that waits as long as one says
 
-from training import losses
+from training import losses, sharding
 
 PORT = 8476  # on the first node, where the processes of a SkyPilot job meet
 START_TIMEOUT = 600  # seconds; the defaults of the config fields
@@ -59,6 +61,20 @@ def join_cluster(start_timeout: int = START_TIMEOUT, lost_timeout: int = LOST_TI
         raise ValueError(
             f"the processes of this run cannot meet: {error}. docs/sweeps.md says what they need"
         ) from error
+
+
+def connect(start_timeout: int = START_TIMEOUT) -> None:
+    """Opens the connections between the devices of all processes; call it before any long compilation.
+
+    On the CPU the first program that needs them waits no more than 30 s for the other processes
+    (jaxlib 0.10.1), of which one may compile for longer than another.
+    """
+    if jax.process_count() == 1:
+        return
+    distributed.global_state.client.wait_at_barrier("devices are there", 1000 * start_timeout)
+    every = sharding.split_batch(sharding.make_mesh())
+    ones = jax.jit(lambda: jnp.ones(jax.device_count()), out_shardings=every)()
+    jax.block_until_ready(jax.jit(jnp.sum)(ones))
 
 
 def _announced() -> dict | None:

@@ -32,8 +32,8 @@ def main() -> None:
         if any(sign in text for sign in (ABORTS, NO_PORT, LOST)):
             rest = sys.stdin.read()  # all of it: what still writes would end by SIGPIPE
             missed = ABORTS in text and AT_THE_START in rest
-            line = MISSED if missed else TAKEN if NO_PORT in text else LOST
-            print(f"error: {line}", file=sys.stderr, flush=True)
+            line = f"error: {MISSED if missed else TAKEN if NO_PORT in text else LOST}\n"
+            sys.stderr.write(text if LOST in text else line)
             break
         if re.match(r"[IWEF]\d{4} ", text):  # as each message of jaxlib begins
             shown = BEFORE not in text.lower()
