@@ -116,7 +116,7 @@ def wait_for_step(process, step):
 @pytest.mark.slow
 def test_two_processes_save_into_a_bucket_and_one_goes_on_when_the_other_is_killed(tmp_path):
     (tmp_path / "few.py").write_text(CONFIG)
-    run = [*RUN, f"--config={tmp_path / 'few.py'}"]
+    run = ["train.py", f"--config={tmp_path / 'few.py'}", *RUN[1:]]
     alone = subprocess.Popen(**command(*run, f"--workdir={tmp_path}"))
     with server("s3") as env:
         workdir = "s3://bucket/runs/two"
