@@ -31,6 +31,8 @@ def get_config() -> ConfigDict:
     config.checkpoint_epochs = 1.0  # between two checkpoints
     config.checkpoint_steps = 0  # wins over checkpoint_epochs where it is above 0
     config.keep_checkpoints = 2  # this number of the latest, and the best by top-1
+    config.start_timeout = 600  # seconds in which all processes of the run have to have started
+    config.lost_timeout = 120  # seconds without a sign of life that end a run of several processes
     config.label_smoothing = 0.0  # weight of all classes alike in the label
     config.aux_weight = 0.3  # of each auxiliary head's loss, where the network has such heads
 

@@ -335,6 +335,20 @@ def test_shares_of_two_processes_make_up_the_batch_of_one(numbered, changes, mon
     assert_same_batches(whole, joined)
 
 
+@READING
+def test_a_run_goes_on_with_another_number_of_processes_where_it_was(
+    numbered, changes, monkeypatch
+):
+    whole = train_batches(numbered, 5, 4, **changes)
+    for step, count in enumerate((4, 2, 1, 2, 4)):
+        shares = []
+        for index in range(count):
+            in_process(monkeypatch, index, count)
+            shares += train_batches(numbered, 1, 4, start_step=step, **changes)
+        joined = {k: np.concatenate([share[k] for share in shares]) for k in shares[0]}
+        assert_same_batches([whole[step]], [joined])
+
+
 @pytest.mark.parametrize("crop", ["random_resized", "scale_jitter"])
 def test_random_crop_of_an_image_changes_from_epoch_to_epoch(numbered, crop):
     first, second = train_batches(numbered, 2, IMAGES, crop=crop, scales=(10, 20))

@@ -43,17 +43,16 @@ class Checkpoints:
     evaluation, `metrics` it has digests.json: size and CRC-32s of each file, with which every restore
     compares them before Orbax reads them, and shape and type of each array. Orbax reaches some buckets
     and not others, so the checkpoints of all are written to a temporary folder first, and read from one.
+
+    Each process has a whole copy of the state, so the first one saves alone: what ends another one
+    cannot spoil a save, and no disk has to be shared. All have to call `save` and `wait`.
     """
 
     def __init__(self, workdir, keep: int = 3, read_only: bool = False):
-        """`keep` latest checkpoints stay, and the one with the highest top-1.
-
-        Raises:
-          ValueError: several processes would save into a bucket.
-        """
+        """`keep` latest checkpoints stay, and the one with the highest top-1."""
         self._folder = files.absolute(workdir) / "checkpoints"
         self._keep = keep
-        self._read_only = read_only
+        self._saves = not read_only and jax.process_index() == 0
         self._unpruned = False
         self._without_metrics = set()  # steps whose metrics cannot be read
         self.network = None  # (model, input shape): what checkpoints with old names are read by
@@ -61,24 +60,23 @@ class Checkpoints:
         self._open = contextlib.ExitStack()
         self._local, self._uploads, self._upload = self._folder, None, None
         if files.in_bucket(self._folder):
-            if jax.process_count() > 1 and not read_only:
-                raise ValueError(
-                    f"--workdir={workdir}: several processes cannot save into a bucket; choose a folder "
-                    "that all of them see"
-                )
             self._local = epath.Path(self._open.enter_context(tempfile.TemporaryDirectory()))
             self._uploads = self._open.enter_context(ThreadPoolExecutor(1))
-        if read_only:
+        if not self._saves:
             return
         files.make(self._folder)
-        if jax.process_index() == 0:
-            self._remove_unfinished()
+        self._remove_unfinished()
+        alone = {
+            "multiprocessing_options": ocp.options.MultiprocessingOptions(active_processes={0})
+        }
         self._writer = ocp.AsyncCheckpointer(
             ocp.CompositeCheckpointHandler(
-                default=ocp.StandardCheckpointHandler(),
-                metrics=ocp.JsonCheckpointHandler("metrics"),
+                composite_options=ocp.CompositeOptions(**alone),
+                default=ocp.StandardCheckpointHandler(**alone),
+                metrics=ocp.JsonCheckpointHandler("metrics", **alone),
             ),
             async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_digests),
+            **alone,
         )
         self._open.callback(self._writer.close)
 
@@ -90,13 +88,15 @@ class Checkpoints:
           Exception: what went wrong in the save before, in the background.
         """
         self.wait()
+        self._unpruned = True
+        if not self._saves:
+            return
         self._check_room(state)
         self._saving = {"step": step, "arrays": _describe(state)}
-        items = {"default": ocp.args.StandardSave(state)}
+        items = {"default": ocp.args.StandardSave(_own_copy(state))}
         if metrics is not None:
             items["metrics"] = ocp.args.JsonSave(metrics)
         self._writer.save(self._local / _name(step), args=ocp.args.Composite(**items))
-        self._unpruned = True
         if self._uploads:
             self._upload = self._uploads.submit(self._send, step)
 
@@ -137,20 +137,20 @@ class Checkpoints:
         if self._upload:
             upload, self._upload = self._upload, None
             upload.result()
-        elif not self._read_only:
+        elif self._saves:
             self._writer.wait_until_finished()
         if self._unpruned:
             self._unpruned = False
-            files.sync(self._folder)  # the new name is there before the old ones go
-            self._prune()
+            if self._saves:
+                files.sync(self._folder)  # the new name is there before the old ones go
+                self._prune()
+            multihost_utils.sync_global_devices("the checkpoint is saved")
 
     def _prune(self) -> None:
         """Removes all checkpoints but the latest few and the best one, and those of which it is not known."""
-        steps = self.steps()
-        if jax.process_index() == 0:
-            best = self.best_step()
-            for step in set(steps[: -self._keep]) - {best} - self._without_metrics:
-                self._remove(self._folder / _name(step))
+        steps, best = self.steps(), self.best_step()
+        for step in set(steps[: -self._keep]) - {best} - self._without_metrics:
+            self._remove(self._folder / _name(step))
 
     def _remove(self, folder: epath.Path) -> None:
         (folder / DIGESTS).unlink(missing_ok=True)  # a part of it is none
@@ -364,6 +364,20 @@ def _leaves(state) -> dict[str, jax.Array]:
     """Returns the arrays of a state by name, such as "params/conv1/kernel"."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {jax.tree_util.keystr(k, simple=True, separator="/"): leaf for k, leaf in leaves}
+
+
+def _own_copy(state: TrainState) -> TrainState:
+    """Returns the state as arrays of this process alone, where it is one of several."""
+
+    def of_array(leaf):
+        if leaf.is_fully_addressable:
+            return leaf
+        copy = np.empty(leaf.shape, leaf.dtype)
+        for shard in leaf.addressable_shards[: 1 if leaf.is_fully_replicated else None]:
+            copy[shard.index] = shard.data
+        return copy
+
+    return jax.tree.map(of_array, state)
 
 
 def _describe(state: TrainState) -> dict[str, list]:

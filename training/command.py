@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict, config_flags
 
 from data.messages import plain
-from training import buckets, cluster, files, metrics
+from training import buckets, cluster, files, losses, metrics
 
 BUCKETS = {
     "gcsfs",
@@ -82,7 +82,9 @@ def run(main, configs=None, trains: bool = True, takes: str = "", needs: bool = 
             return
         keep_memory()
         cluster.several_cpu_devices()
-        cluster.join_cluster()
+        config = CONFIG.value or {}
+        start_timeout = config.get("start_timeout", cluster.START_TIMEOUT)
+        cluster.join_cluster(start_timeout, config.get("lost_timeout", cluster.LOST_TIMEOUT))
         try:
             jax.devices()
         except Exception as error:  # a RuntimeError, or an AssertionError where the plugin lacks
@@ -91,6 +93,7 @@ def run(main, configs=None, trains: bool = True, takes: str = "", needs: bool = 
                 f"JAX finds no device (JAX_PLATFORMS={platforms}): unset JAX_PLATFORMS, "
                 "or install JAX for it, for example: pip install -e '.[cuda]'"
             ) from error
+        cluster.connect(start_timeout)
         main(*arguments)
 
     app.run(
@@ -229,6 +232,8 @@ def explain(error: Exception) -> str | None:
         return f"the disk is read-only: {text}. Once it can be written, the same command resumes"
     if of_tensorstore:  # its errors of disks are ValueErrors
         return text
+    if jax.distributed.is_initialized() and any(part in text for part in cluster.OF_OTHERS):
+        return f"{losses.LOST} ({text[:300]})"
     if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
         return (
             "out of memory on the device: lower --config.batch_size, in another --workdir if the run has "

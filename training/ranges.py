@@ -49,6 +49,8 @@ RANGES = {
     "checkpoint_epochs": NOT_NEGATIVE,
     "checkpoint_steps": COUNT_OR_0,
     "keep_checkpoints": COUNT,
+    "start_timeout": COUNT,
+    "lost_timeout": COUNT,
     "label_smoothing": PART_NOT_1,
     "aux_weight": NOT_NEGATIVE,
     "input.image_size": COUNT_OR_0,  # 0: that of what the run starts from

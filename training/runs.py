@@ -25,6 +25,8 @@ MAY_DIFFER = {
     "checkpoint_steps",
     "checkpoint_epochs",
     "keep_checkpoints",
+    "start_timeout",
+    "lost_timeout",
     "input.data_dir",
     "input.threads",
     "input.max_broken_images",
