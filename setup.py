@@ -71,6 +71,7 @@ setup(
         "test": [
             "aiobotocore[boto3]>=2.15",  # the boto3 that goes with it, which moto would not choose
             "gcp-storage-emulator>=2024.8",
+            "kubernetes>=37",
             "moto[s3,server]>=5.0",
             "pytest>=8.3",
             "pytest-xdist>=3.6",

@@ -13,7 +13,6 @@ import time
 
 import fsspec
 import pytest
-import yaml
 from conftest import PROJECT, command
 from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
@@ -380,6 +379,19 @@ def test_a_killed_worker_leaves_its_run_locked_until_the_training_ends(config):
     subprocess.run(["pkill", "-f", f"train.py.*{folder}"], check=True)
 
 
+def test_in_a_bucket_a_sign_of_life_keeps_a_second_worker_out(bucket, monkeypatch):
+    made_up(bucket, {"seed=0": ({"seed": 0}, "running", [])})
+    second = worker.Worker(bucket, "seed=0")
+    monkeypatch.setattr(second, "_train", lambda lock: 0)
+    first_renews = lambda _: sweep_folder.write_state(bucket, "seed=0", "running")  # noqa: E731
+    monkeypatch.setattr(time, "sleep", first_renews)
+    assert second.run() == worker.BUSY
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # killed: it gives no sign any more
+    monkeypatch.setattr(sweep_folder, "LOST", 0.05)
+    assert second.run() == 0
+    assert sweep_folder.state(bucket, "seed=0")["state"] == "finished"
+
+
 class Started:
     """In place of a worker: ends when it is told to."""
 
@@ -633,21 +645,6 @@ def test_a_missing_engine_is_named(monkeypatch):
         slurm.check("gs://bucket/sweep")
     with pytest.raises(ValueError, match="SkyPilot's nodes need a bucket"):
         sky.check("/shared/sweep")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("sky"), reason="no sky: pipx install skypilot")
-def test_skypilots_parser_accepts_the_yaml_of_a_sweep(tmp_path):
-    engines = sorted((PROJECT / "sweeps" / "engines").glob("sky_*.yaml"))
-    assert len(engines) == 3
-    for engine in engines:
-        settings = yaml.safe_load(engine.read_text())
-        file = tmp_path / "rates.yaml"
-        sky.write("gs://bucket/rates", "rates", settings, file)
-        task = yaml.safe_load(file.read_text())
-        assert task["run"] == 'python -m sweeps.worker gs://bucket/rates "$RUN"\n'
-    with pytest.raises(ValueError, match="SkyPilot does not accept .*rates.yaml"):
-        sky.write("gs://bucket/rates", "rates", settings | {"num_nods": 2}, file)
 
 
 def test_each_run_becomes_a_managed_job(tmp_path, monkeypatch):
