@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import fsspec
@@ -281,6 +282,7 @@ def bucket(monkeypatch):
     fsspec.register_implementation("s3", MemoryFileSystem, clobber=True)
     yield "s3://bucket/sweep"
     MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
 def made_up(folder, values):
@@ -357,6 +359,30 @@ def test_the_standing_of_a_run_tells_its_eta_and_whether_it_was_killed(tmp_path)
     (tmp_path / "sweep.json").write_text("{")
     with pytest.raises(ValueError, match="sweep.json is damaged .*: remove it and launch again"):
         watch.look(str(tmp_path))
+
+
+def test_runs_are_read_side_by_side(tmp_path, monkeypatch):
+    made_up(str(tmp_path), {f"seed={s}": ({"seed": s}, "finished", [0.5]) for s in range(8)})
+    together, read_lines = threading.Barrier(8, timeout=10), metrics.read_lines
+    monkeypatch.setattr(metrics, "read_lines", lambda path: together.wait() * 0 or read_lines(path))
+    assert [one.name for one in watch.look(str(tmp_path))] == [f"seed={s}" for s in range(8)]
+
+
+def test_only_what_is_new_is_read_again(bucket, tmp_path, monkeypatch):
+    """A run that ends between two looks; on a disk a running run may have new figures at any time."""
+    runs = {f"seed={s}": ({"seed": s}, ("finished", "running")[s], [0.5]) for s in range(2)}
+    again, read_lines = [], metrics.read_lines
+    monkeypatch.setattr(
+        metrics, "read_lines", lambda path: again.append(path.name) or read_lines(path)
+    )
+    for folder, expected in ((bucket, []), (str(tmp_path), ["seed=1"])):
+        made_up(folder, runs)
+        first = watch.look(folder)
+        again.clear()
+        assert watch.look(folder, before=first) == first and again == expected
+        sweep_folder.write_state(folder, "seed=1", "finished")
+        again.clear()
+        assert watch.look(folder, before=first)[1].state == "finished" and again == ["seed=1"]
 
 
 @pytest.mark.slow
