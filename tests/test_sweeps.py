@@ -9,9 +9,11 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 
+import browser
 import fsspec
 import pytest
 from conftest import PROJECT, command
@@ -19,8 +21,21 @@ from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
+import sweeps
 from configs import depth, digits, mobilenet, resnet50, spaces
-from sweeps import estimate, expand, local, pictures, results, search, sky, slurm, watch, worker
+from sweeps import (
+    estimate,
+    expand,
+    local,
+    pictures,
+    report,
+    results,
+    search,
+    sky,
+    slurm,
+    watch,
+    worker,
+)
 from sweeps import folder as sweep_folder
 from training import files, metrics
 from training.command import explain
@@ -320,15 +335,72 @@ def test_results_are_grouped_over_seeds_and_sorted_also_in_a_bucket(bucket):
     assert table[1]["eval/top1 sd"] == pytest.approx(0.02**0.5)
 
     names = results.write(bucket, groups, "eval/top1", x="parameters")
-    assert names == ["results.csv", "results.md", "curves.png", "fields.png", "parameters.png"]
+    pngs = ["curves.png", "fields.png", "parameters.png"]
+    assert names == ["results.csv", "results.md", *pngs, "report.html"]
     files = {name: (sweep_folder.path(bucket) / name).read_bytes() for name in names}
     read = [*csv.reader(io.StringIO(files["results.csv"].decode()))]
     assert read[1][:3] == ["56", "2", "2 finished, 1 running"]
-    for name in names[2:]:
+    for name in pngs:
         with Image.open(io.BytesIO(files[name])) as image:
             assert len(image.convert("RGB").getcolors(100_000)) > 50  # more than an empty frame
     with pytest.raises(ValueError, match="--x=parametres: choose one of depth, n, .*parameters"):
         results.write(bucket, groups, "eval/top1", x="parametres")
+
+
+MIXED = {  # numbers far apart, a choice, a run that has only begun, and one that never did
+    f"lr={lr},{r}": ({"lr": lr, "model.residual": r}, "finished", [0.1, lr / (2 - r)])
+    for lr in (0.01, 0.1, 1.0)
+    for r in (False, True)
+} | {
+    "begun": ({"lr": 0.1, "model.residual": None}, "running", [0.3]),
+    "failed": ({"lr": 1.0, "model.residual": None}, "failed", []),
+}
+
+
+def test_a_report_has_a_place_for_each_value_of_a_field(tmp_path):
+    made_up(str(tmp_path), MIXED)
+    groups = results.collect(str(tmp_path), "eval/top1")
+    lr, residual, _, top1 = report._coordinates(groups, "eval/top1").data[0].dimensions
+    assert (lr.label, lr.ticktext) == ("lr", ("0.01", "0.1", "1"))
+    assert lr.tickvals == (-2, -1, 0) and sorted({*lr.values}) == [-2, -1, 0]
+    assert residual.ticktext == ("False", "None", "True") and {*residual.values} == {0, 1, 2}
+    assert len(top1.values) == 7 and max(top1.values) == 1.0
+    curves = report._curves(groups, "eval/top1", "eval/top1").data
+    assert len(curves) == 7 and sum(curve.showlegend for curve in curves) == 7
+    long = [(step, 0.5) for step in range(10_001)]
+    shortened = report.thinned(long)
+    assert len(shortened) <= report.POINTS + 1 and shortened[-1] == long[-1]
+
+
+def test_without_plotly_there_is_no_report_and_the_rest_is_written(tmp_path, monkeypatch, capfd):
+    made_up(str(tmp_path), MIXED)
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    monkeypatch.delitem(sys.modules, "sweeps.report")
+    monkeypatch.delattr(sweeps, "report")
+    groups = results.collect(str(tmp_path), "eval/top1")
+    names = results.write(str(tmp_path), groups, "eval/top1", None)
+    assert "results.csv" in names and "report.html" not in names
+    assert capfd.readouterr().err == (
+        "no report.html, which needs Plotly: pip install -e '.[sweeps]'\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_report_opens_in_a_browser(tmp_path):
+    made_up(str(tmp_path), MIXED)
+    groups = results.collect(str(tmp_path), "eval/top1")
+    file = tmp_path / "report.html"
+    file.write_text(report.page(groups, "eval/top1"), "utf-8")
+    shown, _ = browser.opened(
+        file, tmp_path, "--use-angle=swiftshader", "--enable-unsafe-swiftshader"
+    )
+    drawn = shown.partition("<body>")[2]
+    assert drawn.count('class="axis-title"') == 4  # fields, speed and metric
+    assert (
+        drawn.count('class="js-line"') == 2 * 7
+    )  # a curve and a name for each run that has figures
+    assert drawn.count("<tr>") == 2 + 1 + 8  # facts, heads, groups
+    assert "WebGL" not in drawn
 
 
 def test_two_fields_are_drawn_as_a_plane(tmp_path):
