@@ -117,7 +117,10 @@ def read_jsonl(path, is_right: Callable[[dict], bool] = lambda line: True) -> li
       path: of the file.
       is_right: whether an object is one of this file; others are left out as damaged, too.
     """
-    *lines, last = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    try:
+        *lines, last = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
     found = [_object(line) for line in lines if line.strip()]
     right = [line for line in found if line is not None and is_right(line)]
     damaged = len(found) - len(right) + bool(last.strip() and not last.startswith(b"{"))
