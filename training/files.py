@@ -119,7 +119,7 @@ def read_jsonl(path, is_right: Callable[[dict], bool] = lambda line: True) -> li
     """
     try:
         *lines, last = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     found = [_object(line) for line in lines if line.strip()]
     right = [line for line in found if line is not None and is_right(line)]
