@@ -30,7 +30,7 @@ MAY_IMPORT = {
     },
     "training": {
         "jax", "jaxlib", "flax", "optax", "orbax", "numpy", "training",
-        "absl", "ml_collections", "etils", "tqdm", "tensorboardX", "data.messages",
+        "absl", "ml_collections", "etils", "fsspec", "tqdm", "tensorboardX", "data.messages",
     },
     "analysis": {
         "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "etils", "tqdm",

@@ -490,6 +490,17 @@ def test_in_a_bucket_a_sign_of_life_keeps_a_second_worker_out(bucket, monkeypatc
     assert sweep_folder.state(bucket, "seed=0")["state"] == "finished"
 
 
+def test_an_object_that_is_replaced_while_it_is_read_is_read(bucket, monkeypatch):
+    made_up(bucket, {"seed=0": ({"seed": 0}, "finished", [0.5])})
+
+    def replaced(*_, **__):  # between the two requests of a file that is opened
+        raise OSError(16, "The remote file no longer exists")
+
+    monkeypatch.setattr(MemoryFileSystem, "open", replaced)
+    [standing] = watch.look(bucket)
+    assert standing.state == "finished" and standing.latest("eval/top1") == 0.5
+
+
 class Started:
     """In place of a worker: ends when it is told to."""
 

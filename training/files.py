@@ -9,6 +9,7 @@ import shutil
 import uuid
 from collections.abc import Callable
 
+import fsspec
 from etils import epath
 
 # etils would take TensorFlow's file systems where TensorFlow is installed; fsspec's reach every bucket.
@@ -61,6 +62,18 @@ def sync(path) -> None:
         os.close(opened)
 
 
+def read_bytes(file) -> bytes:
+    """Returns what a file holds; raises FileNotFoundError.
+
+    An object of a bucket is asked for as a whole: etils opens it and then reads, which fails where it has been
+    replaced in between.
+    """
+    if not in_bucket(file):
+        return file.read_bytes()
+    system, name = fsspec.core.url_to_fs(os.fspath(file))
+    return system.cat_file(name)
+
+
 def write_bytes(file: epath.Path, content: bytes) -> None:
     """Writes a file so that a reader never sees half of it: an object of a bucket appears as a whole."""
     if in_bucket(file):
@@ -96,7 +109,7 @@ def read_json(file, fields: dict[str, type | tuple[type, ...]], remedy: str) -> 
       ValueError: it is damaged: no JSON, no object, or without such a field.
     """
     try:
-        found = json.loads(file.read_bytes())
+        found = json.loads(read_bytes(file))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged ({error}): {remedy}") from error
     if not isinstance(found, dict):
@@ -118,7 +131,7 @@ def read_jsonl(path, is_right: Callable[[dict], bool] = lambda line: True) -> li
       is_right: whether an object is one of this file; others are left out as damaged, too.
     """
     try:
-        *lines, last = path.read_bytes().split(b"\n")
+        *lines, last = read_bytes(path).split(b"\n")
     except (FileNotFoundError, NotADirectoryError):
         return []
     found = [_object(line) for line in lines if line.strip()]
