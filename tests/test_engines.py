@@ -57,8 +57,15 @@ def test_the_names_in_a_file_of_kubernetes_fit_each_other(file):
     *others, job = documents(file)
     named = {document["kind"]: document["metadata"]["name"] for document in others}
     pod = job["spec"]["template"]["spec"]
-    assert pod["serviceAccountName"] == named.get("ServiceAccount", "trainer")
     assert pod.get("subdomain") == named.get("Service")
+    env = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+    if others:
+        first, number = (
+            f"{job['metadata']['name']}-0.{named['Service']}",
+            job["spec"]["completions"],
+        )
+        assert env["JAX_COORDINATOR_ADDRESS"].startswith(f"{first}:")
+        assert env["JAX_NUM_PROCESSES"] == str(number) == str(job["spec"]["parallelism"])
     for document in others:
         if document["kind"] == "Service":
             assert document["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
