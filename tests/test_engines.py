@@ -11,7 +11,7 @@ import pydantic
 import pytest
 import yaml
 from conftest import PROJECT, SMALLEST, command
-from test_buckets import server
+from faults import stores
 
 from sweeps import sky
 
@@ -94,7 +94,8 @@ def test_a_pod_fetches_the_data_and_runs_the_run_of_its_number(tmp_path):
     [job] = documents(ENGINES / "kubernetes_sweep.yaml")
     pod = job["spec"]["template"]["spec"]
     [data], [run] = pod["initContainers"], pod["containers"]
-    with server("gs") as env:
+    with stores.server("gs") as address:
+        env = stores.environment("http://{}:{}".format(*address))
         put = "import fsspec; fsspec.open('gs://bucket/tensorflow_datasets/imagenet2012/1/x', 'w').open().close()"
         subprocess.run(**command("-c", put, env=env), check=True)
         done = of_pod(data, env, 1, {"gs://YOUR-BUCKET": "gs://bucket", "/data/": f"{tmp_path}/"})

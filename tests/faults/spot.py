@@ -28,8 +28,8 @@ import time
 PROJECT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 
-from conftest import SMALLEST  # noqa: E402 - after the path is set
-from test_buckets import server  # noqa: E402
+import stores  # noqa: E402 - after the path is set
+from conftest import SMALLEST  # noqa: E402
 
 from sweeps import folder as sweep_folder  # noqa: E402
 from sweeps import watch  # noqa: E402
@@ -175,7 +175,8 @@ def campaign(kills: int, rng: random.Random, scheme: str, root: pathlib.Path) ->
     )
     each = (time.monotonic() - began) / RUNS
     print(f"undisturbed, one after another: {each:.0f} s a run", flush=True)
-    with server(scheme) as env:
+    with stores.server(scheme) as address:
+        env = stores.environment("http://{}:{}".format(*address))
         os.environ.update(env)
         folder = f"{scheme}://bucket/twelve"
         truth = Truth(folder)
