@@ -46,7 +46,7 @@ def get_config():
     config.model = ConfigDict({SMALLEST})
     config.batch_size = 64
     config.total_steps = 60
-    config.log_steps = 5
+    config.log_steps = 1  # of several steps a line has the mean, from the last stop on
     config.eval_steps = 20
     config.checkpoint_steps = 10
     return config
