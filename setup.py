@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 JAX, JAXLIB = "jax>=0.10,!=0.10.2,!=0.11.0", "jaxlib!=0.10.2,!=0.11.0"
 GCS, S3 = ["gcsfs>=2024.10"], ["s3fs>=2024.10"]
 TFLITE = ["ai-edge-litert>=2.0", "tensorflow>=2.20"]
-SWEEPS = ["optuna>=4.2", "submitit>=1.5.3"]
+SWEEPS = ["optuna>=4.2", "plotly>=7.0", "submitit>=1.5.3"]
 
 setup(
     name="cnn-architectures",
@@ -71,6 +71,7 @@ setup(
         "test": [
             "aiobotocore[boto3]>=2.15",  # the boto3 that goes with it, which moto would not choose
             "gcp-storage-emulator>=2024.8",
+            "kubernetes>=37",
             "moto[s3,server]>=5.0",
             "pytest>=8.3",
             "pytest-xdist>=3.6",

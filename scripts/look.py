@@ -25,7 +25,8 @@ from absl import flags
 import configs
 import data
 import inference
-from analysis.look import page, report
+from analysis import page
+from analysis.look import report
 from data.messages import plain, tell
 from training import command, files
 

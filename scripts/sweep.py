@@ -13,10 +13,12 @@ Examples:
   python scripts/sweep.py --config=configs/resnet50.py --workdir=/shared/lr --launcher=slurm \\
       --engine=sweeps/engines/slurm_node.yaml --images_per_second=2500 --price=2.5
   python scripts/sweep.py --config=configs/resnet50.py --workdir=runs/search --optimize=eval/top1 --trials=40
+  python scripts/sweep.py --config=configs/resnet50.py --workdir=gs://bucket/lr --run=3
   python scripts/sweep.py results --workdir=gs://bucket/lr --output=lr --x=multiply_adds
 """
 
 import math
+import os
 import pathlib
 import sys
 
@@ -32,7 +34,7 @@ from ml_collections import config_flags
 
 import configs
 import models
-from sweeps import estimate, expand, local, results, sky, slurm, watch
+from sweeps import estimate, expand, local, results, sky, slurm, watch, worker
 from sweeps import folder as sweep_folder
 from training import command, files
 from training.runs import git_revision, writable
@@ -46,6 +48,12 @@ PARALLEL = flags.DEFINE_integer(
     lower_bound=0,
 )
 ENGINE = flags.DEFINE_string("engine", None, "YAML of settings; see sweeps/engines/.")
+RUN = flags.DEFINE_integer(
+    "run",
+    None,
+    "Only the run of this number, from 0: for the job arrays of any engine.",
+    lower_bound=0,
+)
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only list the runs and what they cost.")
 SPEED = flags.DEFINE_string(
     "images_per_second", None, "Of one device, for the first run; measure: by a short run here."
@@ -82,6 +90,8 @@ def launch() -> None:
         search(path, config, folder, sweep)
         return
     runs = expand.expand(path, config)
+    if RUN.value is not None and not DRY_RUN.value:
+        launch_one(folder, sweep, runs)
     costs = estimate.costs(runs, IMAGES.value)
     hours = None
     if SPEED.value:
@@ -114,6 +124,16 @@ def launch() -> None:
         noted = {"jobs": {name: {"engine": LAUNCHER.value, "id": job}}}
         sweep_folder.record(folder, sweep | noted)
     print(f"submitted {len(names)} jobs; python scripts/sweep.py status --workdir={folder}")
+
+
+def launch_one(folder: str, sweep: dict, runs: list) -> None:
+    """Runs the one of --run in this process, and ends the command with its exit status."""
+    if RUN.value >= len(runs):
+        raise ValueError(f"--run={RUN.value}: choose 0 to {len(runs) - 1}, the runs of the sweep")
+    sweep_folder.record(folder, sweep | {"runs": {run.name: run.overrides for run in runs}})
+    # Of an indexed job of Kubernetes, whose pods are runs here, not processes of one.
+    os.environ.pop("JOB_COMPLETION_INDEX", None)
+    sys.exit(worker.main(folder, runs[RUN.value].name))
 
 
 def launch_local(folder: str, names, pace=None, searched=None) -> None:

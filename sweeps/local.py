@@ -119,7 +119,7 @@ def follow(
     def look(running):
         nonlocal shown
         terminal = sys.stdout.isatty()
-        if time.monotonic() - shown > (2 if terminal else 300):
+        if time.monotonic() - shown > (watch.pause(folder) if terminal else 300):
             shown = time.monotonic()
             told = [pace.text()] if pace else []
             if terminal:

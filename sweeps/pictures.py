@@ -76,7 +76,7 @@ def against(
             axes.errorbar(
                 x, [p.mean for p in line], bars, fmt=marks, color=color, capsize=3, label=label
             )
-        if _wide([point.fields[field] for point in points]):
+        if is_wide([point.fields[field] for point in points]):
             axes.set_xscale("log")
         axes.set(xlabel=named(field))
         if len(lines) > 1:
@@ -115,7 +115,7 @@ def pairs(points: list[Point], fields: list[str], metric: str) -> bytes:
                 )
         axes.margins(0.2)
         for field, scale in ((one, axes.set_xscale), (two, axes.set_yscale)):
-            if _wide([point.fields[field] for point in points]):
+            if is_wide([point.fields[field] for point in points]):
                 scale("log")
         axes.set(xlabel=named(one), ylabel=named(two))
         style.clean(axes)
@@ -144,20 +144,20 @@ def text(value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _is_number(value) -> bool:
+def is_number(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _place(value):
     """Returns where matplotlib puts a value: a number, or the name of a category."""
-    return value if _is_number(value) else str(value)
+    return value if is_number(value) else str(value)
 
 
 def _order(value):
-    return (0, value, "") if _is_number(value) else (1, 0, str(value))
+    return (0, value, "") if is_number(value) else (1, 0, str(value))
 
 
-def _wide(values: list) -> bool:
+def is_wide(values: list) -> bool:
     """Whether values span so much that a logarithmic axis shows them better."""
-    numbers = all(_is_number(value) and value > 0 for value in values)
+    numbers = all(is_number(value) and value > 0 for value in values)
     return numbers and max(values) / min(values) >= 20

@@ -1,4 +1,4 @@
-"""What came of a sweep: a table grouped over seeds, and pictures."""
+"""What came of a sweep: a table grouped over seeds, pictures, and a page of both for a browser."""
 
 import csv
 import dataclasses
@@ -7,6 +7,7 @@ import math
 import statistics
 
 from analysis import markdown
+from data.messages import tell
 from sweeps import expand, pictures, watch
 from sweeps import folder as sweep_folder
 
@@ -130,12 +131,12 @@ def as_csv(rows: list[list]) -> str:
 
 
 def as_markdown(rows: list[list]) -> str:
-    cells = [[_cell(cell) for cell in row] for row in rows]
+    cells = [[cell(value) for value in row] for row in rows]
     return markdown.table(cells, left=rows[0].index("state") + 1) + "\n"
 
 
 def write(folder: str, groups: list[Group], metric: str, x: str | None) -> list[str]:
-    """Writes results.csv, results.md and the pictures into the folder; returns the files' names.
+    """Writes results.csv, results.md, the pictures and report.html into the folder; returns the files' names.
 
     Args:
       folder: for the files.
@@ -169,6 +170,12 @@ def write(folder: str, groups: list[Group], metric: str, x: str | None) -> list[
             for point, value in zip(points, values, strict=True)
         ]
         contents[f"{x.replace('/', '_')}.png"] = pictures.against(drawn, [x], metric, by=fields[:1])
+    try:
+        from sweeps import report
+    except ModuleNotFoundError:
+        tell("no report.html, which needs Plotly: pip install -e '.[sweeps]'")
+    else:
+        contents["report.html"] = report.page(groups, metric).encode()
     for name, content in contents.items():
         (into / name).write_bytes(content)
     return list(contents)
@@ -188,9 +195,10 @@ def _is_nan(cell) -> bool:
     return isinstance(cell, float) and math.isnan(cell)
 
 
-def _cell(cell) -> str:
-    if _is_nan(cell):
+def cell(value) -> str:
+    """Returns a value of the table as a reader wants it."""
+    if _is_nan(value):
         return ""
-    if isinstance(cell, float):
-        return f"{cell:.4g}"
-    return f"{cell:,}" if type(cell) is int and cell >= 10_000 else str(cell)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if type(value) is int and value >= 10_000 else str(value)

@@ -4,14 +4,17 @@ import dataclasses
 import math
 import sys
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from tqdm import tqdm
 
 from data.messages import plain
 from sweeps import folder as sweep_folder
 from sweeps import sky, slurm
-from training import metrics
+from training import files, metrics
 
+READERS = 32  # runs that are read at a time: a bucket answers many, each late
 QUEUES = {"slurm": slurm.queue, "sky": sky.queue}
 WAITING = {"PENDING", "CONFIGURING", "SUBMITTED", "STARTING", "REQUEUED", "RECOVERING"}
 
@@ -24,6 +27,7 @@ class Standing:
     state: str  # waiting, queued, running, finished, stopped, failed, lost, pruned
     lines: list[dict]  # of metrics.jsonl
     last: str  # end of the log of a failed run
+    noted: dict = dataclasses.field(default_factory=dict)  # what state.json says
 
     @property
     def step(self) -> int:
@@ -72,23 +76,26 @@ class Standing:
         return seconds if math.isfinite(seconds) else None
 
 
-def look(folder: str, names: list[str] | None = None) -> list[Standing]:
+def look(
+    folder: str, names: list[str] | None = None, before: Iterable[Standing] = ()
+) -> list[Standing]:
     """Returns how each run of the sweep stands, in the order of the sweep.
 
     Args:
       folder: of the sweep: a folder, or a bucket.
       names: of the runs; else all.
+      before: what the last look returned: figures of which there are no new ones are not read again.
 
     Raises:
       FileNotFoundError: there is no sweep.
     """
     sweep = sweep_folder.read(folder)
-    jobs = sweep["jobs"]
+    jobs, known = sweep["jobs"], {one.name: one for one in before}
     queues = {
         engine: QUEUES[engine]() for engine in {job["engine"] for job in jobs.values()} & {*QUEUES}
     }
-    found = []
-    for name in sweep["runs"] if names is None else names:
+
+    def read(name: str) -> Standing:
         noted = sweep_folder.state(folder, name)
         state, job = noted["state"], jobs.get(name)
         in_queue = queues.get(job["engine"], {}).get(job["id"]) if job else None
@@ -96,9 +103,17 @@ def look(folder: str, names: list[str] | None = None) -> list[Standing]:
             state = "queued"
         elif in_queue and state not in ("finished", "failed"):  # its job has just begun
             state = "running"
-        lines = metrics.read_lines(sweep_folder.workdir(folder, name))
-        found.append(Standing(name, state, lines, str(noted.get("last", ""))))
-    return found
+        last = known.get(name)
+        # A disk has the newest figures at once, a bucket not sooner than the next sign of life.
+        grows = noted["state"] == "running" and not files.in_bucket(folder)
+        if last is not None and last.noted == noted and not grows:
+            lines = last.lines
+        else:
+            lines = metrics.read_lines(sweep_folder.workdir(folder, name))
+        return Standing(name, state, lines, str(noted.get("last", "")), noted)
+
+    with ThreadPoolExecutor(READERS) as readers:
+        return list(readers.map(read, sweep["runs"] if names is None else names))
 
 
 def wait(folder: str, names: list[str], poll: float = 10.0) -> None:
@@ -177,16 +192,22 @@ def totals(standings: list[Standing]) -> str:
     return f"{len(states)} run{'s' * (len(states) != 1)}: {counts}"
 
 
-def follow(folder: str, metric: str, seconds: float = 2.0) -> None:
+def pause(folder: str) -> float:
+    """Returns the seconds between two looks at a sweep; in a bucket nothing is sooner there, and each look costs."""
+    return sweep_folder.RENEWED if files.in_bucket(folder) else 2.0
+
+
+def follow(folder: str, metric: str) -> None:
     """Prints the table; on a terminal again and again, until no run is to come or Ctrl-C."""
+    standings = []
     while True:
-        standings = look(folder)
+        standings = look(folder, before=standings)
         show(table(standings, metric))
         ended = not {one.state for one in standings} & {"running", "queued"}
         if ended or not sys.stdout.isatty():
             return
         try:
-            time.sleep(seconds)
+            time.sleep(pause(folder))
         except KeyboardInterrupt:
             return
 

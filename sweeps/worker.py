@@ -1,7 +1,8 @@
 """One run of a sweep, whichever engine starts it: python -m sweeps.worker FOLDER NAME.
 
 It trains in a process of its own, and says in the run's folder how that goes. Two launchers may start
-the same run: the second one finds its lock taken, or that it is done.
+the same run: the second one finds its lock taken, or that it is done. In a bucket there are no locks: it
+waits for a sign of life of the first one there, which tells two apart unless they start at the same moment.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 from sweeps import folder as sweep_folder
 from training import files
@@ -44,6 +46,8 @@ class Worker:
             with files.lock(workdir / "lock", wait=False) as lock:
                 if self._is_finished():
                     return 0
+                if lock is None and self._lives_elsewhere():
+                    raise BlockingIOError
                 return self._watch(lock)
         except BlockingIOError:
             print(f"{self._name} is running already", flush=True)
@@ -62,6 +66,16 @@ class Worker:
 
     def _is_finished(self) -> bool:
         return sweep_folder.state(self._folder, self._name)["state"] == "finished"
+
+    def _lives_elsewhere(self) -> bool:
+        """Waits until another worker of the run gives a sign of life, or has given none for so long that it is lost."""
+        first = now = sweep_folder.state(self._folder, self._name)
+        while now["state"] == "running" and not self._stopping:
+            if now["time"] != first["time"]:
+                return True
+            time.sleep(sweep_folder.RENEWED / 4)
+            now = sweep_folder.state(self._folder, self._name)
+        return False
 
     def _watch(self, lock: int | None) -> int:
         """Trains, gives signs of life meanwhile, and notes how it ended."""

@@ -42,7 +42,7 @@ MAY_IMPORT = {
         "models", "data", "training", "inference",
     },
     "sweeps": {
-        "etils", "flax.traverse_util", "matplotlib", "ml_collections", "optuna", "submitit", "tqdm", "yaml",
+        "etils", "flax.traverse_util", "matplotlib", "ml_collections", "optuna", "plotly", "submitit", "tqdm", "yaml",
         "configs", "models", "data", "training", "analysis", "sweeps",
     },
     "nas": {

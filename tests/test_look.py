@@ -1,9 +1,9 @@
 """A look inside a network: the maps are what the papers say, the pictures show what they promise."""
 
 import re
-import shutil
 import subprocess
 
+import browser
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +15,8 @@ from test_models import TINY, tiny, variables_of
 import data
 import inference
 import models
-from analysis import style
-from analysis.look import answers, maps, page, pictures, report
+from analysis import page, style
+from analysis.look import answers, maps, pictures, report
 from training import sharding
 from training.state import TrainState
 
@@ -269,9 +269,6 @@ def test_the_page_opens_in_a_browser(few_digits_trained, tmp_path):
 
 def opens_in_a_browser(file, tmp_path, number):
     """Checks in Chromium that a page, moved elsewhere, shows that number of images without an error."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no Chromium is installed")
     (tmp_path / "elsewhere").mkdir()
     copy = tmp_path / "elsewhere" / "page.html"
     count = (
@@ -281,19 +278,8 @@ def opens_in_a_browser(file, tmp_path, number):
     )
     text = file.read_text("utf-8").replace("</head>", f"<script>{count}</script></head>")
     copy.write_text(text, "utf-8")
-    picture = tmp_path / "elsewhere" / "page.png"
-    done = subprocess.run(
-        [
-            *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"),
-            *(f"--user-data-dir={tmp_path / 'chromium'}", "--window-size=1200,4000"),
-            *(f"--screenshot={picture}", "--dump-dom", copy.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert f"<title>images {number} of {number}</title>" in done.stdout
-    assert "CONSOLE" not in done.stderr
+    shown, picture = browser.opened(copy, copy.parent, "--disable-gpu")
+    assert f"<title>images {number} of {number}</title>" in shown
     with Image.open(picture) as image:
         assert len(image.convert("RGB").resize((300, 1000)).getcolors(300_000)) > 1000
 

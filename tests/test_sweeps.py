@@ -9,18 +9,33 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
+import threading
 import time
 
+import browser
 import fsspec
 import pytest
-import yaml
 from conftest import PROJECT, command
 from etils.epath import gpath
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
+import sweeps
 from configs import depth, digits, mobilenet, resnet50, spaces
-from sweeps import estimate, expand, local, pictures, results, search, sky, slurm, watch, worker
+from sweeps import (
+    estimate,
+    expand,
+    local,
+    pictures,
+    report,
+    results,
+    search,
+    sky,
+    slurm,
+    watch,
+    worker,
+)
 from sweeps import folder as sweep_folder
 from training import files, metrics
 from training.command import explain
@@ -282,6 +297,7 @@ def bucket(monkeypatch):
     fsspec.register_implementation("s3", MemoryFileSystem, clobber=True)
     yield "s3://bucket/sweep"
     MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
 def made_up(folder, values):
@@ -319,15 +335,72 @@ def test_results_are_grouped_over_seeds_and_sorted_also_in_a_bucket(bucket):
     assert table[1]["eval/top1 sd"] == pytest.approx(0.02**0.5)
 
     names = results.write(bucket, groups, "eval/top1", x="parameters")
-    assert names == ["results.csv", "results.md", "curves.png", "fields.png", "parameters.png"]
+    pngs = ["curves.png", "fields.png", "parameters.png"]
+    assert names == ["results.csv", "results.md", *pngs, "report.html"]
     files = {name: (sweep_folder.path(bucket) / name).read_bytes() for name in names}
     read = [*csv.reader(io.StringIO(files["results.csv"].decode()))]
     assert read[1][:3] == ["56", "2", "2 finished, 1 running"]
-    for name in names[2:]:
+    for name in pngs:
         with Image.open(io.BytesIO(files[name])) as image:
             assert len(image.convert("RGB").getcolors(100_000)) > 50  # more than an empty frame
     with pytest.raises(ValueError, match="--x=parametres: choose one of depth, n, .*parameters"):
         results.write(bucket, groups, "eval/top1", x="parametres")
+
+
+MIXED = {  # numbers far apart, a choice, a run that has only begun, and one that never did
+    f"lr={lr},{r}": ({"lr": lr, "model.residual": r}, "finished", [0.1, lr / (2 - r)])
+    for lr in (0.01, 0.1, 1.0)
+    for r in (False, True)
+} | {
+    "begun": ({"lr": 0.1, "model.residual": None}, "running", [0.3]),
+    "failed": ({"lr": 1.0, "model.residual": None}, "failed", []),
+}
+
+
+def test_a_report_has_a_place_for_each_value_of_a_field(tmp_path):
+    made_up(str(tmp_path), MIXED)
+    groups = results.collect(str(tmp_path), "eval/top1")
+    lr, residual, _, top1 = report._coordinates(groups, "eval/top1").data[0].dimensions
+    assert (lr.label, lr.ticktext) == ("lr", ("0.01", "0.1", "1"))
+    assert lr.tickvals == (-2, -1, 0) and sorted({*lr.values}) == [-2, -1, 0]
+    assert residual.ticktext == ("False", "None", "True") and {*residual.values} == {0, 1, 2}
+    assert len(top1.values) == 7 and max(top1.values) == 1.0
+    curves = report._curves(groups, "eval/top1", "eval/top1").data
+    assert len(curves) == 7 and sum(curve.showlegend for curve in curves) == 7
+    long = [(step, 0.5) for step in range(10_001)]
+    shortened = report.thinned(long)
+    assert len(shortened) <= report.POINTS + 1 and shortened[-1] == long[-1]
+
+
+def test_without_plotly_there_is_no_report_and_the_rest_is_written(tmp_path, monkeypatch, capfd):
+    made_up(str(tmp_path), MIXED)
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    monkeypatch.delitem(sys.modules, "sweeps.report")
+    monkeypatch.delattr(sweeps, "report")
+    groups = results.collect(str(tmp_path), "eval/top1")
+    names = results.write(str(tmp_path), groups, "eval/top1", None)
+    assert "results.csv" in names and "report.html" not in names
+    assert capfd.readouterr().err == (
+        "no report.html, which needs Plotly: pip install -e '.[sweeps]'\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_report_opens_in_a_browser(tmp_path):
+    made_up(str(tmp_path), MIXED)
+    groups = results.collect(str(tmp_path), "eval/top1")
+    file = tmp_path / "report.html"
+    file.write_text(report.page(groups, "eval/top1"), "utf-8")
+    shown, _ = browser.opened(
+        file, tmp_path, "--use-angle=swiftshader", "--enable-unsafe-swiftshader"
+    )
+    drawn = shown.partition("<body>")[2]
+    assert drawn.count('class="axis-title"') == 4  # fields, speed and metric
+    assert (
+        drawn.count('class="js-line"') == 2 * 7
+    )  # a curve and a name for each run that has figures
+    assert drawn.count("<tr>") == 2 + 1 + 8  # facts, heads, groups
+    assert "WebGL" not in drawn
 
 
 def test_two_fields_are_drawn_as_a_plane(tmp_path):
@@ -360,6 +433,30 @@ def test_the_standing_of_a_run_tells_its_eta_and_whether_it_was_killed(tmp_path)
         watch.look(str(tmp_path))
 
 
+def test_runs_are_read_side_by_side(tmp_path, monkeypatch):
+    made_up(str(tmp_path), {f"seed={s}": ({"seed": s}, "finished", [0.5]) for s in range(8)})
+    together, read_lines = threading.Barrier(8, timeout=10), metrics.read_lines
+    monkeypatch.setattr(metrics, "read_lines", lambda path: together.wait() * 0 or read_lines(path))
+    assert [one.name for one in watch.look(str(tmp_path))] == [f"seed={s}" for s in range(8)]
+
+
+def test_only_what_is_new_is_read_again(bucket, tmp_path, monkeypatch):
+    """A run that ends between two looks; on a disk a running run may have new figures at any time."""
+    runs = {f"seed={s}": ({"seed": s}, ("finished", "running")[s], [0.5]) for s in range(2)}
+    again, read_lines = [], metrics.read_lines
+    monkeypatch.setattr(
+        metrics, "read_lines", lambda path: again.append(path.name) or read_lines(path)
+    )
+    for folder, expected in ((bucket, []), (str(tmp_path), ["seed=1"])):
+        made_up(folder, runs)
+        first = watch.look(folder)
+        again.clear()
+        assert watch.look(folder, before=first) == first and again == expected
+        sweep_folder.write_state(folder, "seed=1", "finished")
+        again.clear()
+        assert watch.look(folder, before=first)[1].state == "finished" and again == ["seed=1"]
+
+
 @pytest.mark.slow
 def test_a_killed_worker_leaves_its_run_locked_until_the_training_ends(config):
     sweep = {"config": str(config), "arguments": [], "base": {}, "git": None}
@@ -378,6 +475,30 @@ def test_a_killed_worker_leaves_its_run_locked_until_the_training_ends(config):
     second = subprocess.run(**command(*arguments))
     assert second.returncode == worker.BUSY
     subprocess.run(["pkill", "-f", f"train.py.*{folder}"], check=True)
+
+
+def test_in_a_bucket_a_sign_of_life_keeps_a_second_worker_out(bucket, monkeypatch):
+    made_up(bucket, {"seed=0": ({"seed": 0}, "running", [])})
+    second = worker.Worker(bucket, "seed=0")
+    monkeypatch.setattr(second, "_train", lambda lock: 0)
+    first_renews = lambda _: sweep_folder.write_state(bucket, "seed=0", "running")  # noqa: E731
+    monkeypatch.setattr(time, "sleep", first_renews)
+    assert second.run() == worker.BUSY
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # killed: it gives no sign any more
+    monkeypatch.setattr(sweep_folder, "LOST", 0.05)
+    assert second.run() == 0
+    assert sweep_folder.state(bucket, "seed=0")["state"] == "finished"
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_read(bucket, monkeypatch):
+    made_up(bucket, {"seed=0": ({"seed": 0}, "finished", [0.5])})
+
+    def replaced(*_, **__):  # between the two requests of a file that is opened
+        raise OSError(16, "The remote file no longer exists")
+
+    monkeypatch.setattr(MemoryFileSystem, "open", replaced)
+    [standing] = watch.look(bucket)
+    assert standing.state == "finished" and standing.latest("eval/top1") == 0.5
 
 
 class Started:
@@ -633,21 +754,6 @@ def test_a_missing_engine_is_named(monkeypatch):
         slurm.check("gs://bucket/sweep")
     with pytest.raises(ValueError, match="SkyPilot's nodes need a bucket"):
         sky.check("/shared/sweep")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("sky"), reason="no sky: pipx install skypilot")
-def test_skypilots_parser_accepts_the_yaml_of_a_sweep(tmp_path):
-    engines = sorted((PROJECT / "sweeps" / "engines").glob("sky_*.yaml"))
-    assert len(engines) == 3
-    for engine in engines:
-        settings = yaml.safe_load(engine.read_text())
-        file = tmp_path / "rates.yaml"
-        sky.write("gs://bucket/rates", "rates", settings, file)
-        task = yaml.safe_load(file.read_text())
-        assert task["run"] == 'python -m sweeps.worker gs://bucket/rates "$RUN"\n'
-    with pytest.raises(ValueError, match="SkyPilot does not accept .*rates.yaml"):
-        sky.write("gs://bucket/rates", "rates", settings | {"num_nods": 2}, file)
 
 
 def test_each_run_becomes_a_managed_job(tmp_path, monkeypatch):

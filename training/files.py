@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import fsspec
 from etils import epath
 
 from training import buckets
@@ -70,6 +71,18 @@ def sync(path) -> None:
         os.close(opened)
 
 
+def read_bytes(file) -> bytes:
+    """Returns what a file holds; raises FileNotFoundError.
+
+    An object of a bucket is asked for as a whole: etils opens it and then reads, which fails where it has been
+    replaced in between.
+    """
+    if not in_bucket(file):
+        return file.read_bytes()
+    system, name = fsspec.core.url_to_fs(os.fspath(file))
+    return system.cat_file(name)
+
+
 def write_bytes(file: epath.Path, content: bytes) -> None:
     """Writes a file so that a reader never sees half of it: an object of a bucket appears as a whole."""
     if in_bucket(file):
@@ -105,7 +118,7 @@ def read_json(file, fields: dict[str, type | tuple[type, ...]], remedy: str) -> 
       ValueError: it is damaged: no JSON, no object, or without such a field.
     """
     try:
-        found = json.loads(file.read_bytes())
+        found = json.loads(read_bytes(file))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged ({error}): {remedy}") from error
     if not isinstance(found, dict):
@@ -126,7 +139,10 @@ def read_jsonl(path, is_right: Callable[[dict], bool] = lambda line: True) -> li
       path: of the file.
       is_right: whether an object is one of this file; others are left out as damaged, too.
     """
-    *lines, last = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    try:
+        *lines, last = read_bytes(path).split(b"\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     found = [_object(line) for line in lines if line.strip()]
     right = [line for line in found if line is not None and is_right(line)]
     damaged = len(found) - len(right) + bool(last.strip() and not last.startswith(b"{"))

@@ -9,8 +9,8 @@ import numpy as np
 import data
 import inference
 import models
-from analysis import style
-from analysis.look import answers, maps, page, pictures
+from analysis import page, style
+from analysis.look import answers, maps, pictures
 from inference import trained
 from training import sharding, steps
 

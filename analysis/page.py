@@ -20,17 +20,18 @@ class Section(NamedTuple):
     name: str  # of its file, without a suffix
     title: str
     text: str  # a sentence or two
-    picture: bytes | None  # PNG; None: there is nothing to see, as the text says
+    picture: bytes | str | None  # PNG, or HTML; None: there is nothing to see, as the text says
     items: list[str] = []  # a list to unfold, such as the files on a contact sheet
 
 
-def write(title: str, facts: dict[str, str], sections: list[Section]) -> str:
+def write(title: str, facts: dict[str, str], sections: list[Section], script: str = "") -> str:
     """Returns the page.
 
     Args:
       title: of the page.
       facts: a table at its top.
       sections: in their order.
+      script: that the HTML of the sections needs.
     """
     rows = "\n".join(
         f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items()
@@ -43,6 +44,7 @@ def write(title: str, facts: dict[str, str], sections: list[Section]) -> str:
 <link rel="icon" href="data:,">
 <title>{escape(title)}</title>
 <style>{STYLE}</style>
+{f"<script>{script}</script>" if script else ""}
 </head>
 <body>
 <h1>{escape(title)}</h1>
@@ -57,7 +59,9 @@ def write(title: str, facts: dict[str, str], sections: list[Section]) -> str:
 
 def _section(section: Section) -> str:
     image = items = ""
-    if section.picture is not None:
+    if isinstance(section.picture, str):
+        image = section.picture
+    elif section.picture is not None:
         encoded = base64.b64encode(section.picture).decode()
         image = f'<img alt="{escape(section.title)}" src="data:image/png;base64,{encoded}">\n'
     if section.items:
