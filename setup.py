@@ -38,6 +38,7 @@ setup(
         "etils[epath]>=1.12",
         "flatbuffers>=24.3",  # jax.export writes by it, without requiring it
         "flax>=0.12",
+        "fsspec>=2024.10",
         "grain>=0.2.15",
         "importlib_resources>=6.0",  # tensorflow-datasets imports it without requiring it
         JAX,

@@ -98,6 +98,21 @@ SMALLEST = {
 }
 
 
+@pytest.fixture(scope="session")
+def smallest_config(tmp_path_factory):
+    """Returns the flag of a config file of the embedded default with `SMALLEST` in place of its network."""
+    file = tmp_path_factory.mktemp("configs") / "smallest.py"
+    file.write_text(
+        "from configs import digits\nfrom ml_collections import ConfigDict\n\n"
+        "def get_config():\n"
+        "    config = digits.get_config()\n"
+        f"    config.model = ConfigDict({SMALLEST})\n"
+        "    config.batch_size = 64\n"
+        "    return config\n"
+    )
+    return f"--config={file}"
+
+
 @pytest.fixture
 def digits():
     return few_digits()

@@ -17,8 +17,7 @@ from data import pipeline
 from training import buckets, files
 from training import command as commands
 
-RUN = [
-    "train.py",
+FEW = [
     "--config.total_steps=12",
     "--config.log_steps=1",
     "--config.eval_steps=6",
@@ -77,20 +76,26 @@ def losses_of_events(content: bytes):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, smallest_config):
     workdir = tmp_path_factory.mktemp("whole")
-    done = subprocess.run(**command(*RUN, f"--workdir={workdir}"))
+    done = subprocess.run(**command("train.py", smallest_config, *FEW, f"--workdir={workdir}"))
     assert done.returncode == 0, done.stderr
     return figures(files.read_jsonl(workdir / "metrics.jsonl"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", stores.SERVERS)
-def test_a_killed_run_goes_on_from_the_bucket_alone(scheme, whole, tfds_root, tmp_path):  # noqa: F811
+def test_a_killed_run_goes_on_from_the_bucket_alone(
+    scheme,
+    whole,
+    smallest_config,
+    tfds_root,
+    tmp_path,  # noqa: F811
+):
     root = f"{scheme}://bucket/runs"
     with stores.server(scheme) as address, proxy.Proxy(address) as between:
         env = stores.environment(between.url) | {"XDG_CACHE_HOME": str(tmp_path)}
-        run = command(*RUN, f"--workdir={root}/digits", env=env)
+        run = command("train.py", smallest_config, *FEW, f"--workdir={root}/digits", env=env)
         with subprocess.Popen(**run) as killed:
             for line in killed.stdout:
                 if line.startswith("step 7/"):  # the save of step 6 has waited for that of step 4

@@ -1,5 +1,6 @@
 """Several processes of one run: how they meet, how they end when one is lost, and what they save."""
 
+import ast
 import signal
 import socket
 import subprocess
@@ -7,10 +8,11 @@ import sys
 
 import jax
 import pytest
-from conftest import SMALLEST, command
-from test_buckets import READ, RUN, figures, server
+from conftest import command
+from faults import stores
+from test_buckets import FEW, figures
 
-from training import cluster, losses
+from training import cluster, losses, metrics
 from training import command as commands
 
 JAXLIBS = (  # what jaxlib 0.10.1 says when a process is gone, shortened
@@ -33,19 +35,6 @@ INDEXED_JOB = {
     "JAX_NUM_PROCESSES": "4",
     "JOB_COMPLETION_INDEX": "3",
 }
-
-
-CONFIG = f"""
-from configs import digits
-from ml_collections import ConfigDict
-
-def get_config():
-    config = digits.get_config()
-    config.model = ConfigDict({SMALLEST})
-    config.seed = 1
-    config.batch_size = 64
-    return config
-"""
 
 
 def by_hand(address, number, index):
@@ -114,11 +103,13 @@ def wait_for_step(process, step):
 
 
 @pytest.mark.slow
-def test_two_processes_save_into_a_bucket_and_one_goes_on_when_the_other_is_killed(tmp_path):
-    (tmp_path / "few.py").write_text(CONFIG)
-    run = ["train.py", f"--config={tmp_path / 'few.py'}", *RUN[1:]]
+def test_two_processes_save_into_a_bucket_and_one_goes_on_when_the_other_is_killed(
+    tmp_path, smallest_config
+):
+    run = ["train.py", smallest_config, *FEW]
     alone = subprocess.Popen(**command(*run, f"--workdir={tmp_path}"))
-    with server("s3") as env:
+    with stores.server("s3") as address:
+        env = stores.environment("http://{}:{}".format(*address))
         workdir = "s3://bucket/runs/two"
         first, second = two_processes(*run, f"--workdir={workdir}", env=env)
         wait_for_step(first, 7)
@@ -130,20 +121,19 @@ def test_two_processes_save_into_a_bucket_and_one_goes_on_when_the_other_is_kill
         again = subprocess.run(**command(*run, f"--workdir={workdir}", env=env))
         assert again.returncode == 0, again.stderr
         assert "resumed at step" in again.stdout
-        text = subprocess.run(**command("-c", READ, f"{workdir}/metrics.jsonl", env=env)).stdout
+        read = f"from training import metrics; print(metrics.read_lines({workdir!r}))"
+        log = ast.literal_eval(subprocess.run(**command("-c", read, env=env)).stdout)
     alone.communicate()
-    expected = figures((tmp_path / "metrics.jsonl").read_text())
-    assert [line["step"] for line in figures(text)] == [line["step"] for line in expected]
-    for one, two in zip(expected, figures(text), strict=True):
+    expected = figures(metrics.read_lines(tmp_path))
+    assert [line["step"] for line in figures(log)] == [line["step"] for line in expected]
+    for one, two in zip(expected, figures(log), strict=True):
         assert one == pytest.approx(two, rel=1e-5)
 
 
 @pytest.mark.slow
-def test_a_process_that_answers_no_more_ends_the_others(tmp_path):
-    (tmp_path / "few.py").write_text(CONFIG)
+def test_a_process_that_answers_no_more_ends_the_others(tmp_path, smallest_config):
     flags = ("--config.lost_timeout=10", "--config.total_steps=100000", "--config.log_steps=1")
-    config = f"--config={tmp_path / 'few.py'}"
-    first, second = two_processes("train.py", config, *flags, f"--workdir={tmp_path}")
+    first, second = two_processes("train.py", smallest_config, *flags, f"--workdir={tmp_path}")
     wait_for_step(first, 3)
     first.send_signal(signal.SIGSTOP)
     _, errors = second.communicate()
@@ -154,7 +144,7 @@ def test_a_process_that_answers_no_more_ends_the_others(tmp_path):
 
 @pytest.mark.slow
 def test_a_process_that_does_not_come_is_told(tmp_path):
-    first, second = two_processes("train.py", "--config.start_timeout=15", f"--workdir={tmp_path}")
+    first, second = two_processes("train.py", "--config.start_timeout=5", f"--workdir={tmp_path}")
     second.kill()
     second.communicate()
     _, errors = first.communicate()
