@@ -178,7 +178,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         progress.say(
             f"done: evaluation top-1 {result['top1']:.2%} at step {step} "
             f"({time.monotonic() - began:.0f} s). Results are in {workdir}. "
-            "Next: eval.py with the same flags, or your own images: configs/finetune.py"
+            f"Next: python scripts/predict.py --workdir={workdir} photo.jpg, or scripts/look.py"
         )
     return result
 

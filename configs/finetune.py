@@ -23,6 +23,7 @@ def get_config():
     config.checkpoint_epochs = 2.0
     config.label_smoothing = 0.1  # what a few examples tell apart is not to be believed fully
 
+    config.input.eval_split = "val"
     config.input.exif_orientation = True  # cameras note how they were held
     config.input.image_size = 0  # 0 and (): those of what the run starts from
     config.input.resize = 0  # and with it interpolation and squash

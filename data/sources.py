@@ -57,8 +57,9 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
         return with_classes(digits(split), class_names, "digits")
     if config.source == "synthetic":
         return with_classes(synthetic(split, config.image_size), class_names, "synthetic")
+    path = f"folder:{config.source}, " if os.path.isdir(os.path.expanduser(config.source)) else ""
     raise ValueError(
-        f"input.source {config.source!r}: choose tfds:NAME, folder:PATH, digits or synthetic"
+        f"input.source {config.source!r}: choose {path}tfds:NAME, folder:PATH, digits or synthetic"
     )
 
 
@@ -91,12 +92,14 @@ class Folder:
             )
         splits = _listing(root).folders
         has_splits = split in splits or train_split in splits
-        is_whole = not has_splits and any(_listing(root / name).images for name in splits)
+        inside = [] if has_splits else [_listing(root / name) for name in splits]
+        is_whole = any(one.images or one.skipped for one in inside)
         if split not in splits and not is_whole:
             names = ", ".join(splits) or "no folder"
             raise FileNotFoundError(
                 f"folder:{path} holds no split {split!r} (it holds {names}); images belong in "
-                f"{_tree(path, split)} (see input.train_split and input.eval_split)"
+                f"{_tree(path, split)}; or name another one by --config.input.train_split and "
+                "--config.input.eval_split"
             )
         base = root if is_whole else root / split
         there = _listing(base)
@@ -135,6 +138,8 @@ class Folder:
                 f"{what} has no folder {train_split}: a fixed fifth of each class, by the names of the "
                 f"files, is held out, {sum(map(len, held.values())):,} images for evaluation"
             )
+            if not any(held.values()):
+                raise ValueError(f"{what}: one image a class leaves none for evaluation: add some")
             for name in found:
                 is_held = set(held[name])
                 images[name] = [n for n in images[name] if (n in is_held) == (split != train_split)]
@@ -268,7 +273,10 @@ def _entries(folder: epath.Path):
 def _told(skipped: collections.Counter) -> str:
     """Returns "; skipped files: 3 .txt, 1 hidden or a system's", or "" where nothing was skipped."""
     reasons = [f"{count:,} {reason}" for reason, count in skipped.most_common() if count]
-    return f"; skipped files: {some(reasons)}" if reasons else ""
+    if not reasons:
+        return ""
+    remedy = " (pip install pillow-heif to read .heic)" if skipped.get(".heic") else ""
+    return f"; skipped files: {some(reasons)}{remedy}"
 
 
 def _labels(found: list[str], class_names: list[str], what: str) -> list[int]:

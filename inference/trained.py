@@ -53,13 +53,17 @@ def _check_folder(workdir) -> None:
     """Raises FileNotFoundError where there is no such folder; the message names the nearest beside it."""
     folder = files.absolute(workdir)
     if not folder.is_dir():
-        beside = folder.parent.iterdir() if folder.parent.is_dir() else []
-        near = difflib.get_close_matches(folder.name, [path.name for path in beside], n=1)
-        did_you_mean = f" (did you mean {folder.parent / near[0]}?)" if near else ""
         raise FileNotFoundError(
-            f"there is no folder {workdir}{did_you_mean}: give that of a run; "
+            f"there is no folder {workdir}{_near(folder)}: give that of a run; "
             "scripts/import_torch.py makes one of published weights"
         )
+
+
+def _near(path) -> str:
+    """Returns which folder beside may be meant, for a message."""
+    beside = path.parent.iterdir() if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, [one.name for one in beside], n=1)
+    return f" (did you mean {path.parent / near[0]}?)" if near else ""
 
 
 def find(what: str) -> "Trained":
@@ -82,11 +86,14 @@ def find(what: str) -> "Trained":
     from models.torch import weights  # a run needs none of it
 
     name, _, file = what.partition(":")
+    path = files.absolute(what)
+    if path.is_file():
+        raise ValueError(f"{what}: say whose weights these are, as in torchvision/resnet50:{what}")
     try:
         weights.describe(name)
     except ValueError as error:
         raise ValueError(
-            f"{what} is no folder of a run, and no network of PyTorch: {error}"
+            f"{what} is no folder of a run{_near(path)}, and no network of PyTorch: {error}"
         ) from error
     return of_pytorch(name, file)
 
@@ -132,7 +139,7 @@ def classes_of(name: str, file, num_classes: int) -> dict[str, list[str]]:
     return {}
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Trained:
     """A network with its weights, and all that its answers depend on."""
 
@@ -141,6 +148,11 @@ class Trained:
     state: state.TrainState  # without that of an optimizer
     header: dict  # of the run, see `metrics.newest_header`
     mesh: Mesh
+
+    def __repr__(self) -> str:
+        """One line: the weights would fill pages of a notebook."""
+        classes = self.config.model.num_classes
+        return f"<Trained {self.config.model.name}, step {self.step}, {classes} classes>"
 
     @property
     def variables(self) -> dict:

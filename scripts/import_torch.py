@@ -78,7 +78,9 @@ def main() -> None:
     files.write_jsonl(files.absolute(workdir) / "metrics.jsonl", [header])
     parameters = sum(leaf.size for leaf in jax.tree.leaves(run.state.params))
     print(f"{parameters:,} parameters, in {folder}")
-    print("python eval.py", shlex.quote(f"--workdir={workdir}"))
+    where = shlex.quote(f"--workdir={workdir}")
+    print(f"python scripts/predict.py {where} photo.jpg")
+    print(f"python eval.py {where}")
 
 
 def listed(part: str) -> str:

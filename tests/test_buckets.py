@@ -89,8 +89,8 @@ def test_a_killed_run_goes_on_from_the_bucket_alone(
     scheme,
     whole,
     smallest_config,
-    tfds_root,
-    tmp_path,  # noqa: F811
+    tfds_root,  # noqa: F811
+    tmp_path,
 ):
     root = f"{scheme}://bucket/runs"
     with stores.server(scheme) as address, proxy.Proxy(address) as between:

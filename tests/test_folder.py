@@ -434,3 +434,26 @@ def test_a_run_from_before_the_field_goes_on_without_turning():
     assert data.pipeline.image_form(config)["exif_orientation"] is False
     for own in (imagenette, small):
         assert own.get_config().input.exif_orientation
+
+
+def test_photographs_of_a_phone_are_named_with_what_reads_them(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.heic").write_bytes(b"")
+    with pytest.raises(
+        FileNotFoundError, match=r"no images in .*2 \.heic \(pip install pillow-heif"
+    ):
+        opened(tmp_path, train=False)
+
+
+def test_a_single_image_a_class_leaves_none_for_evaluation(tmp_path):
+    write(tmp_path, "cat/1.png", "dog/1.png")
+    with pytest.raises(ValueError, match="one image a class leaves none for evaluation"):
+        opened(tmp_path, train=False)
+
+
+def test_a_folder_given_as_the_source_is_answered_with_how_to_write_it(tmp_path):
+    config = common.get_config().input
+    config.source = str(tmp_path)
+    with pytest.raises(ValueError, match=f"choose folder:{tmp_path}, tfds:NAME"):
+        sources.open_source(config, train=True)

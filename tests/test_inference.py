@@ -245,3 +245,7 @@ def test_links_in_a_folder_do_not_lead_in_circles(photographs, tmp_path):
     with pytest.raises(FileNotFoundError, match="no images in"):
         (tmp_path / "empty").mkdir()
         data.find_images([tmp_path / "empty"])
+
+
+def test_a_network_is_shown_in_one_line(run):
+    assert repr(run) == f"<Trained {run.config.model.name}, step {run.step}, 2 classes>"

@@ -182,6 +182,8 @@ def test_a_config_may_leave_the_network_and_its_images_to_what_it_starts_from(tr
             "no published weights 'timm/resnet50.mine' are known .did you mean timm/",
         ),
         ("timm/resnet50:absent.pth", "absent.pth"),
+        ("resnet50", "did you mean torchvision/resnet50 or timm/resnet50 or pytorchcv/resnet50"),
+        ("train.py", "train.py: say whose weights these are"),
     ],
 )
 def test_what_cannot_be_started_from_is_told(what, message):

@@ -24,5 +24,5 @@ def evaluate(eval_step, state, batches, mesh) -> dict[str, float]:
     }
     images = totals.pop("images")
     if not images:
-        raise ValueError("evaluation found no image that can be decoded")
+        raise ValueError("evaluation had no image, or none that can be decoded")
     return {k: v / images for k, v in totals.items()} | {"images": int(images)}

@@ -4,7 +4,6 @@ pooch 1.9 and huggingface_hub 2.4 begin anew where a download was cut off before
 compute the SHA-256 that the hub states; the hub serves its files to plain HTTPS as well.
 """
 
-import difflib
 import fcntl
 import hashlib
 import http.client
@@ -49,11 +48,9 @@ def fetch(name: str) -> pathlib.Path:
     """
     one = published.find(name)
     if one is None:
-        near = difflib.get_close_matches(name, published.networks(), n=2)
-        did_you_mean = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise ValueError(
-            f"no published weights {name!r} are known{did_you_mean}: `python scripts/import_torch.py "
-            "--list` lists them; or give a file"
+            f"no published weights {name!r} are known{published.near(name)}: "
+            "`python scripts/import_torch.py --list` lists them; or give a file"
         )
     file = place(one)
     if not file.exists():

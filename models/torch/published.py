@@ -5,6 +5,7 @@ published.csv has a row for each; tests/record_published.py makes it, and says w
 
 import csv
 import dataclasses
+import difflib
 import functools
 import importlib.resources
 
@@ -34,7 +35,11 @@ class Published:
 
 @functools.cache
 def networks() -> dict[str, Published]:
-    """Returns all published weights by name; of a model, those that its library takes by default are first."""
+    """Returns all published weights by name.
+
+    Of a model the first are timm's default ones, and torchvision's oldest, IMAGENET1K_V1: those of the
+    papers' recipe, which its `pretrained=True` meant before there were others.
+    """
     with (importlib.resources.files("models.torch") / "published.csv").open(
         encoding="utf-8"
     ) as file:
@@ -42,10 +47,19 @@ def networks() -> dict[str, Published]:
 
 
 def find(name: str) -> Published | None:
-    """Returns the published weights of that name: LIBRARY/MODEL.TAG, or LIBRARY/MODEL for its default ones."""
+    """Returns the published weights of that name: LIBRARY/MODEL.TAG, or LIBRARY/MODEL for its first ones."""
     if name in networks():
         return networks()[name]
     return next((one for one in networks().values() if one.name.startswith(f"{name}.")), None)
+
+
+def near(name: str) -> str:
+    """Returns " (did you mean timm/resnet50?)" for a name like that of published weights, else ""."""
+    known = dict.fromkeys(one.partition(".")[0] for one in networks())
+    model = name.rpartition("/")[2]
+    found = [one for one in known if one.endswith(f"/{model}")]  # of another library
+    found = found or difflib.get_close_matches(name, known | networks(), n=2, cutoff=0.75)
+    return f" (did you mean {' or '.join(found)}?)" if found else ""
 
 
 def _parsed(row: dict[str, str]) -> Published:

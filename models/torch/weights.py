@@ -22,18 +22,6 @@ from models.torch.files import short
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 PREPROCESSING = ("image_size", "resize", "interpolation", "squash", "mean", "std")
-KNOWN = (
-    "torchvision/alexnet, vgg11 to vgg19 and vgg11_bn to vgg19_bn, googlenet, resnet18 to resnet152, "
-    "wide_resnet50_2, wide_resnet101_2, resnext50_32x4d and others, densenet121 to densenet201, "
-    "shufflenet_v2_x0_5 to x2_0; timm/ the same of vgg, resnet, resnext, densenet, and mobilenetv1_100, "
-    "mobilenetv1_100h, mobilenetv1_125, nasnetalarge; akamaster/resnet20 to resnet1202; pytorchcv/alexnet, alexnetb, zfnet, "
-    "zfnetb, vgg11 to vgg19, bn_vgg11 to bn_vgg19b, resnet18 to resnet152b, preresnet18 to preresnet200b, "
-    "resnext50_32x4d to resnext101_64x4d, densenet121 to densenet201, mobilenet_w1 to mobilenet_wd4, "
-    "shufflenet_g1_w1 to shufflenet_g8_w1, shufflenet_g3_wd4 and others, shufflenetv2_w1, shufflenetv2_wd2, "
-    "shufflenetv2b_wd2, nasnet_4a1056, nasnet_6a4032, and with _cifar10, _cifar100 or _svhn resnet20 to "
-    "resnet1202, preresnet20 to preresnet1202, resnext20_16x4d to resnext272_2x32d, densenet40_k12 to "
-    "densenet250_k24_bc"
-)
 _BOTH = ("torchvision", "timm")
 _FAMILIES = (  # pattern of the name, libraries, what describes it
     (r"alexnet", ("torchvision",), alexnet.describe),
@@ -59,7 +47,7 @@ def describe(name: str):
     layer sees flattened, as PyTorch orders them (C, side, side), else 1. The classifier is the last.
 
     Raises:
-      ValueError: not one of KNOWN.
+      ValueError: no such network; the message names those that may be meant.
     """
     library, _, model = name.partition("/")
     model = model.partition(".")[0]  # without the tag of the weights
@@ -70,7 +58,10 @@ def describe(name: str):
                 return describe_family(library, *match.groups())
             except KeyError:  # no such depth or width
                 break
-    raise ValueError(f"unknown network {name!r}; known: {KNOWN}")
+    raise ValueError(
+        f"unknown network {name!r}{published.near(name)}; `python scripts/import_torch.py --list` lists "
+        "those with published weights"
+    )
 
 
 def preprocessing(name: str) -> dict:
