@@ -160,6 +160,10 @@ class Checkpoints:
         """Removes what a killed run was about to save."""
         for path in self._entries():
             unsent = self._uploads and _is_name(path.name) and not self._is_there(path)
+            if unsent:
+                tell(
+                    f"removing what there is of the checkpoint of step {int(path.name)}: it is not whole"
+                )
             if ".orbax-checkpoint-tmp" in path.name or unsent:
                 path.rmtree()
 
