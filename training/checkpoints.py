@@ -374,7 +374,7 @@ def _own_copy(state: TrainState) -> TrainState:
     """Returns the state as arrays of this process alone, where it is one of several."""
 
     def of_array(leaf):
-        if leaf.is_fully_addressable:
+        if getattr(leaf, "is_fully_addressable", True):  # as NumPy's are
             return leaf
         copy = np.empty(leaf.shape, leaf.dtype)
         for shard in leaf.addressable_shards[: 1 if leaf.is_fully_replicated else None]:
