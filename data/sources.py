@@ -92,8 +92,7 @@ class Folder:
             )
         splits = _listing(root).folders
         has_splits = split in splits or train_split in splits
-        inside = [] if has_splits else [_listing(root / name) for name in splits]
-        is_whole = any(one.images or one.skipped for one in inside)
+        is_whole = not has_splits and any(_is_class(_listing(root / name)) for name in splits)
         if split not in splits and not is_whole:
             names = ", ".join(splits) or "no folder"
             raise FileNotFoundError(
@@ -249,6 +248,11 @@ def _listing(folder: epath.Path) -> _Listing:
         else:
             skipped[suffix or "without a suffix"] += 1
     return _Listing(sorted(folders), sorted(images), skipped)
+
+
+def _is_class(there: _Listing) -> bool:
+    """Whether a folder is one of a class: it has images, or nothing but files that are none."""
+    return bool(there.images or (there.skipped and not there.folders))
 
 
 def _entries(folder: epath.Path):

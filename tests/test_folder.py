@@ -156,8 +156,17 @@ def test_a_part_may_be_of_a_number_of_images(whole):
 
 
 def test_a_folder_with_splits_of_other_names_is_none_without_splits(pets):
+    (pets / "train" / ".DS_Store").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match="holds no split 'training' .it holds train, val"):
         opened(pets, train_split="training", eval_split="validation")
+
+
+def test_a_folder_without_splits_is_listed_once(pets, monkeypatch):
+    listed = []
+    listing = sources._listing
+    monkeypatch.setattr(sources, "_listing", lambda at: listed.append(at.name) or listing(at))
+    opened(pets / "train")
+    assert listed.count("dog") == 1
 
 
 def test_parts_of_one_split_have_its_classes(pets):
