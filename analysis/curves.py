@@ -1,6 +1,5 @@
 """Loss and error of training runs over their steps."""
 
-import io
 import pathlib
 
 from matplotlib.figure import Figure
@@ -44,9 +43,8 @@ def draw(runs: dict[str, str], output: str, title: str = "") -> None:
     for axes in (left, right):
         style.clean(axes)
     figure.suptitle(title)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=style.DPI, format=pathlib.PurePath(output).suffix[1:] or "png")
-    files.write_bytes(files.absolute(output), picture.getvalue())
+    picture = style.picture(figure, pathlib.PurePath(output).suffix[1:] or "png")
+    files.write_bytes(files.absolute(output), picture)
 
 
 def _error(top1: float) -> float:

@@ -59,10 +59,14 @@ def label(axes, points: list[tuple[float, float, str]]) -> None:
 
 
 def png(figure) -> bytes:
-    """Returns the picture as a PNG."""
+    return picture(figure, "png")
+
+
+def picture(figure, format: str) -> bytes:
+    """Returns the picture as a file of a format that matplotlib knows, "png", "svg" or "pdf"."""
     output = io.BytesIO()
     with warnings.catch_warnings():
         # Names of classes may be in any script; what the font lacks is drawn as a box.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(output, dpi=DPI, format="png")
+        figure.savefig(output, dpi=DPI, format=format)
     return output.getvalue()

@@ -159,12 +159,10 @@ class Checkpoints:
     def _remove_unfinished(self) -> None:
         """Removes what a killed run was about to save."""
         for path in self._entries():
-            unsent = self._uploads and _is_name(path.name) and not self._is_there(path)
-            if unsent:
-                tell(
-                    f"removing what there is of the checkpoint of step {int(path.name)}: it is not whole"
-                )
-            if ".orbax-checkpoint-tmp" in path.name or unsent:
+            if ".orbax-checkpoint-tmp" in path.name:
+                path.rmtree()
+            elif self._uploads and _is_name(path.name) and not self._is_there(path):
+                tell(f"removing what was sent of the checkpoint of step {int(path.name)}")
                 path.rmtree()
 
     def _is_there(self, folder: epath.Path) -> bool:

@@ -86,7 +86,8 @@ def read_bytes(file) -> bytes:
 def write_bytes(file: epath.Path, content: bytes) -> None:
     """Writes a file so that a reader never sees half of it: an object of a bucket appears as a whole."""
     if in_bucket(file):
-        buckets.write(file, content)
+        system, name = fsspec.core.url_to_fs(os.fspath(file))
+        system.pipe_file(name, content)
         return
     new = file.parent / f".{file.name}-{uuid.uuid4().hex}"
     try:

@@ -34,12 +34,6 @@ for _name, (_file_system, _missing) in CLIENTS.items():
     fsspec.config.conf.setdefault(_name, {}).setdefault("use_listings_cache", False)
 
 
-def write(path, content: bytes) -> None:
-    """Writes an object, in one request where it is not large: it appears as a whole."""
-    system, name = fsspec.core.url_to_fs(os.fspath(path))
-    system.pipe_file(name, content)
-
-
 _silent = set()  # schemes of which it was told that they do not answer
 
 
