@@ -139,7 +139,7 @@ def classes_of(name: str, file, num_classes: int) -> dict[str, list[str]]:
     return {}
 
 
-@dataclasses.dataclass(repr=False)
+@dataclasses.dataclass
 class Trained:
     """A network with its weights, and all that its answers depend on."""
 
