@@ -53,7 +53,7 @@ def page(groups: list[results.Group], metric: str) -> str:
 
 
 def _html(figure: go.Figure) -> str:
-    figure.update_layout(template="plotly_white", height=480, margin={"t": 60, "b": 40})
+    figure.update_layout(template="plotly_white", height=480, margin={"t": 90, "b": 40})
     return figure.to_html(full_html=False, include_plotlyjs=False)
 
 

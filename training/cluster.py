@@ -46,20 +46,20 @@ def join_cluster(start_timeout: int = START_TIMEOUT, lost_timeout: int = LOST_TI
     Raises:
       ValueError: JAX cannot tell which processes belong together, or cannot open the port.
     """
-    about = _announced()
-    if about is None:
-        return
-    _tell_losses()
     limits = {
         "initialization_timeout": start_timeout,
         "heartbeat_timeout_seconds": lost_timeout,
         "shutdown_timeout_seconds": lost_timeout,
     }
     try:
+        about = _announced()
+        if about is None:
+            return
+        _tell_losses()
         jax.distributed.initialize(**about, **limits)  # returns once all are there
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"the processes of this run cannot meet: {error}. docs/sweeps.md says what they need"
+            f"the processes of this run cannot meet ({error}): docs/sweeps.md says what they need"
         ) from error
 
 
