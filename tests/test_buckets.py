@@ -1,12 +1,17 @@
 """A run whose workdir is a bucket keeps nothing that matters on its machine: real clients, servers on loopback."""
 
 import asyncio
+import contextlib
 import json
 import struct
 import subprocess
 import sys
 
+import aiohttp
+import botocore.exceptions
 import fsspec
+import gcsfs.retry
+import google.auth.exceptions
 import pytest
 from conftest import PROJECT, command
 from faults import proxy, stores
@@ -14,8 +19,9 @@ from tensorboardX.proto import event_pb2
 from test_data import tfds_root  # noqa: F401
 
 from data import pipeline
-from training import buckets, files
+from training import buckets, files, metrics
 from training import command as commands
+from training.buckets import gcs, s3
 
 FEW = [
     "--config.total_steps=12",
@@ -219,6 +225,36 @@ def test_who_may_not_is_told_at_once_what_to_do():
         asyncio.run(request(None))
 
 
+def of_s3(status):
+    """Returns what s3fs raises for an answer of that status."""
+    answer = {"Error": {}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error = OSError("from botocore's")
+    error.__cause__ = botocore.exceptions.ClientError(answer, "PutObject")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("store", "error", "said"),
+    [
+        (s3, of_s3(503), "away"),
+        (s3, of_s3(429), "away"),
+        (s3, botocore.exceptions.EndpointConnectionError(endpoint_url="x"), "away"),
+        (s3, of_s3(403), "refuses"),
+        (s3, botocore.exceptions.NoCredentialsError(), "refuses"),
+        (s3, of_s3(404), ""),
+        (s3, FileNotFoundError("x"), ""),
+        (gcs, gcsfs.retry.HttpError({"code": 503, "message": "x"}), "away"),
+        (gcs, aiohttp.ClientConnectionError("x"), "away"),
+        (gcs, OSError("Forbidden: x"), "refuses"),
+        (gcs, google.auth.exceptions.DefaultCredentialsError("x"), "refuses"),
+        (gcs, gcsfs.retry.HttpError({"code": 404, "message": "x"}), ""),
+    ],
+)
+def test_errors_of_the_clients_say_whether_to_wait_or_who_may_not(store, error, said):
+    assert store._refuses(error) == (said == "refuses")
+    assert (not store._refuses(error) and store._is_away(error)) == (said == "away")
+
+
 def test_a_store_that_is_away_leaves_no_image_out():
     broken = pipeline.BrokenImages(10, 20)
     broken.add("cut.jpg", OSError("cut off"))
@@ -270,3 +306,20 @@ def test_copies_that_could_not_be_written_are_written_later(tmp_path, monkeypatc
     copies.grown()
     copies.close()
     assert written == [b"one\n"]
+
+
+@pytest.mark.parametrize(("error", "lines"), [(None, 2), (ConnectionError("away"), 1)])
+def test_the_end_of_a_log_is_sent_unless_the_store_is_away(error, lines, monkeypatch):
+    written, write = {}, files.write_bytes
+    monkeypatch.setattr(
+        files,
+        "write_bytes",
+        lambda at, content: (written.__setitem__ if files.in_bucket(at) else write)(at, content),
+    )
+    monkeypatch.setattr(files.Copies, "grown", lambda self: None)  # it is not yet time
+    with contextlib.suppress(ConnectionError), metrics.Writer("s3://bucket/run", [], {}, 0) as log:
+        log.write(1, {"train/loss": 2.0})
+        if error:
+            raise error
+    sent = written[files.absolute("s3://bucket/run/metrics.jsonl")]
+    assert len(sent.splitlines()) == lines

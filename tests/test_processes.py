@@ -114,8 +114,8 @@ def test_two_processes_save_into_a_bucket_and_one_goes_on_when_the_other_is_kill
         first, second = two_processes(*run, f"--workdir={workdir}", env=env)
         wait_for_step(first, 7)
         second.kill()
-        second.communicate()
-        _, errors = first.communicate()
+        second.communicate(timeout=120)
+        _, errors = first.communicate(timeout=120)
         assert first.returncode and errors.startswith(f"error: {losses.LOST}")
         assert len(errors.splitlines()) == 1, errors
         again = subprocess.run(**command(*run, f"--workdir={workdir}", env=env))
@@ -123,7 +123,7 @@ def test_two_processes_save_into_a_bucket_and_one_goes_on_when_the_other_is_kill
         assert "resumed at step" in again.stdout
         read = f"from training import metrics; print(metrics.read_lines({workdir!r}))"
         log = ast.literal_eval(subprocess.run(**command("-c", read, env=env)).stdout)
-    alone.communicate()
+    alone.communicate(timeout=120)
     expected = figures(metrics.read_lines(tmp_path))
     assert [line["step"] for line in figures(log)] == [line["step"] for line in expected]
     for one, two in zip(expected, figures(log), strict=True):
@@ -136,9 +136,9 @@ def test_a_process_that_answers_no_more_ends_the_others(tmp_path, smallest_confi
     first, second = two_processes("train.py", smallest_config, *flags, f"--workdir={tmp_path}")
     wait_for_step(first, 3)
     first.send_signal(signal.SIGSTOP)
-    _, errors = second.communicate()
+    _, errors = second.communicate(timeout=120)
     first.kill()
-    first.communicate()
+    first.communicate(timeout=120)
     assert second.returncode and errors == f"error: {losses.LOST}\n"
 
 
@@ -146,6 +146,6 @@ def test_a_process_that_answers_no_more_ends_the_others(tmp_path, smallest_confi
 def test_a_process_that_does_not_come_is_told(tmp_path):
     first, second = two_processes("train.py", "--config.start_timeout=5", f"--workdir={tmp_path}")
     second.kill()
-    second.communicate()
-    _, errors = first.communicate()
+    second.communicate(timeout=120)
+    _, errors = first.communicate(timeout=120)
     assert first.returncode and errors == f"error: {losses.MISSED}\n"
