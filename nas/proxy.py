@@ -137,9 +137,8 @@ class Proxy:
             return self._tx.update(grads, opt_state, params)
 
         optimizer = optax.GradientTransformation(self._tx.init, clipped)
-        state, metrics = steps.update(
-            state, apply, optimizer, batch["label"], self.config.label_smoothing
-        )
+        targets = steps.smooth(batch["label"], self.model.num_classes, self.config.label_smoothing)
+        state, metrics = steps.update(state, apply, optimizer, targets)
         return state, metrics["loss"]
 
     def _right(self, params, batch_stats, terms, batch, batch_statistics: bool):

@@ -1,12 +1,14 @@
 """scripts/benchmark.py: its arithmetic, its mistakes, and one tiny network."""
 
 import json
+import os
 import subprocess
+import types
 
 import pytest
 from conftest import command
 
-from benchmarks import networks, rounds
+from benchmarks import costs, networks, report, rounds
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:the load_module:DeprecationWarning"
@@ -105,15 +107,27 @@ def test_a_network_that_fails_gets_one_line():
 
 
 @pytest.mark.slow
-def test_start_and_save_print_a_row_for_each_network():
-    network = "configs/digits.py@8x12"
-    done = subprocess.run(**command(SCRIPT, "start", network, "--rounds=1"))
-    assert done.returncode == 0, done.stderr
-    empty, filled = (line.split() for line in done.stdout.splitlines() if line.startswith(network))
-    assert empty[1] == "empty" and filled[1] == "filled"
-    compile_seconds = [float(cells[-3]) for cells in (empty, filled)]
-    assert compile_seconds[1] < compile_seconds[0]  # it comes from the cache
+def test_the_second_start_finds_what_the_first_one_compiled(monkeypatch, capsys):
+    kept = []
 
+    def noted(*command):
+        printed = report.output(*command)
+        kept.append(set(os.listdir(command[-1])))
+        return printed
+
+    monkeypatch.setattr(costs, "output", noted)
+    network = "configs/digits.py@8x12"
+    costs.measure_start(types.SimpleNamespace(networks=[network], rounds=1))
+    empty, filled = (line.split() for line in capsys.readouterr().out.splitlines()[-2:])
+    assert empty[:2] == [network, "empty"] and filled[:2] == [network, "filled"]
+    assert all(float(seconds) >= 0 for seconds in empty[2:] + filled[2:])
+    assert {name for name in kept[0] if name.endswith("-cache")}
+    assert kept[1] == kept[0]
+
+
+@pytest.mark.slow
+def test_save_prints_a_row_for_each_network():
+    network = "configs/digits.py@8x12"
     done = subprocess.run(**command(SCRIPT, "save", network, "--rounds=1", "--steps=1"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].split()[0] == network

@@ -319,6 +319,8 @@ def test_a_child_is_trained_by_smoothed_labels_and_a_key_of_its_own_each_step(mo
     class Keys:
         """Leaves behind the key that augmentation was given."""
 
+        num_classes = 3
+
         def apply(self, variables, images, terms, train, mutable):
             return jnp.array([[4.0, 0.0, 1.0]] * 2), {"batch_stats": images}
 

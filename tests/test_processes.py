@@ -12,7 +12,7 @@ from conftest import command
 from faults import stores
 from test_buckets import FEW, figures
 
-from training import cluster, losses, metrics
+from training import cluster, lost, metrics
 from training import command as commands
 
 JAXLIBS = (  # what jaxlib 0.10.1 says when a process is gone, shortened
@@ -64,17 +64,17 @@ def test_the_environment_says_which_processes_belong_together(environment, annou
 
 
 def said(text):
-    program = [sys.executable, "-S", losses.__file__]
+    program = [sys.executable, "-S", lost.__file__]
     return subprocess.run(program, input=text, capture_output=True, text=True, check=True).stderr
 
 
 def test_a_lost_process_is_told_in_one_line():
-    assert said("skipped a.jpg\n" + JAXLIBS) == f"skipped a.jpg\nerror: {losses.LOST}\n"
-    assert said(f"error: {losses.LOST} (Gloo)\n" + JAXLIBS) == f"error: {losses.LOST} (Gloo)\n"
+    assert said("skipped a.jpg\n" + JAXLIBS) == f"skipped a.jpg\nerror: {lost.LOST}\n"
+    assert said(f"error: {lost.LOST} (Gloo)\n" + JAXLIBS) == f"error: {lost.LOST} (Gloo)\n"
     waited = JAXLIBS.replace("***", "RPC: /xla.coordination.CoordinationService/RegisterTask\n***")
-    assert said(waited) == f"error: {losses.MISSED}\n"
+    assert said(waited) == f"error: {lost.MISSED}\n"
     no_port = "E1128 00:54:28.446452   13072 add_port.cc:83] Failed to add port to server: No\n"
-    assert said(no_port + "Fatal Python error: Segmentation fault\n") == f"error: {losses.TAKEN}\n"
+    assert said(no_port + "Fatal Python error: Segmentation fault\n") == f"error: {lost.TAKEN}\n"
     assert said("E1127 1:2:3.4 5 a.cc:1] x\ny\n") == "E1127 1:2:3.4 5 a.cc:1] x\ny\n"
     assert said(JAXLIBS.partition("F1127")[0] + "error: mine\n") == "error: mine\n"
 
@@ -83,7 +83,7 @@ def test_an_error_of_what_processes_do_together_is_explained_where_there_are_sev
     error = ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer [127.0.0.1]:686")
     assert commands.explain(error) is None
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
-    assert commands.explain(error) == f"{losses.LOST} ({error})"
+    assert commands.explain(error) == f"{lost.LOST} ({error})"
 
 
 def two_processes(*arguments, env=None):
@@ -116,7 +116,7 @@ def test_two_processes_save_into_a_bucket_and_one_goes_on_when_the_other_is_kill
         second.kill()
         second.communicate(timeout=120)
         _, errors = first.communicate(timeout=120)
-        assert first.returncode and errors.startswith(f"error: {losses.LOST}")
+        assert first.returncode and errors.startswith(f"error: {lost.LOST}")
         assert len(errors.splitlines()) == 1, errors
         again = subprocess.run(**command(*run, f"--workdir={workdir}", env=env))
         assert again.returncode == 0, again.stderr
@@ -139,7 +139,7 @@ def test_a_process_that_answers_no_more_ends_the_others(tmp_path, smallest_confi
     _, errors = second.communicate(timeout=120)
     first.kill()
     first.communicate(timeout=120)
-    assert second.returncode and errors == f"error: {losses.LOST}\n"
+    assert second.returncode and errors == f"error: {lost.LOST}\n"
 
 
 @pytest.mark.slow
@@ -148,4 +148,4 @@ def test_a_process_that_does_not_come_is_told(tmp_path):
     second.kill()
     second.communicate(timeout=120)
     _, errors = first.communicate(timeout=120)
-    assert first.returncode and errors == f"error: {losses.MISSED}\n"
+    assert first.returncode and errors == f"error: {lost.MISSED}\n"

@@ -16,6 +16,8 @@ LABELS = np.arange(6, dtype=np.int32) % 3
 class Network(nn.Module):
     """Logits of a layer, scaled by the progress of training, and an auxiliary head."""
 
+    num_classes: int = 3
+
     @nn.compact
     def __call__(self, x, train: bool = False):
         x = x.mean((1, 2))
@@ -85,6 +87,8 @@ def test_a_step_is_that_of_softmax_regression_by_the_formulas():
 def test_each_step_of_each_seed_augments_and_drops_by_keys_of_its_own():
     class Keys:
         """Leaves behind which keys augmentation and dropout were given."""
+
+        num_classes = 3
 
         def apply(self, variables, images, train, mutable, rngs):
             keys = {"augment": images, "dropout": jax.random.key_data(rngs["dropout"])}

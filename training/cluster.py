@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax._src import distributed  # has the one barrier that waits as long as one says
 
-from training import losses, sharding
+from training import lost, sharding
 
 PORT = 8476  # on the first node, where the processes of a SkyPilot job meet
 START_TIMEOUT = 600  # seconds; the defaults of the config fields
@@ -55,7 +55,7 @@ def join_cluster(start_timeout: int = START_TIMEOUT, lost_timeout: int = LOST_TI
         about = _announced()
         if about is None:
             return
-        _tell_losses()
+        _tell_lost()
         jax.distributed.initialize(**about, **limits)  # returns once all are there
     except (ValueError, RuntimeError) as error:
         raise ValueError(
@@ -116,13 +116,13 @@ def _by_hand(address: str, number: str, index: str) -> dict:
     }
 
 
-def _tell_losses() -> None:
+def _tell_lost() -> None:
     """Has one line told in place of the stack traces with which JAX aborts a process that is without others.
 
     JAX ends the process from a thread of its own, and offers no callback in Python; so what is written
     to stderr passes through another process.
     """
-    program = [sys.executable, "-S", losses.__file__]
+    program = [sys.executable, "-S", lost.__file__]
     process = subprocess.Popen(program, stdin=subprocess.PIPE, start_new_session=True)
     os.dup2(process.stdin.fileno(), 2)
     process.stdin.close()

@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict, config_flags
 
 from data.messages import plain
-from training import buckets, cluster, files, losses, metrics
+from training import buckets, cluster, files, lost, metrics
 
 BUCKETS = {
     "gcsfs",
@@ -233,7 +233,7 @@ def explain(error: Exception) -> str | None:
     if of_tensorstore:  # its errors of disks are ValueErrors
         return text
     if jax.distributed.is_initialized() and any(part in text for part in cluster.OF_OTHERS):
-        return f"{losses.LOST} ({text[:300]})"
+        return f"{lost.LOST} ({text[:300]})"
     if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
         return (
             "out of memory on the device: lower --config.batch_size, in another --workdir if the run has "

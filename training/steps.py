@@ -37,12 +37,14 @@ def make_train_step(
       freeze_batch_stats: BatchNorm normalises by its running statistics, which stay as they are.
       state_sharding: of `training.sharding.of_state`; None: everything on every device.
     """
+    num_classes = model.num_classes
     model, state_sharding = split(model, mesh), state_sharding or replicated(mesh)
     mutable = ["aux_logits"] if freeze_batch_stats else ["aux_logits", "batch_stats"]
 
     def step(state: TrainState, batch, key):
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = preprocess(augment_key, batch["image"])
+        targets = smooth(batch["label"], num_classes, label_smoothing)
         progress = {"progress": state.step / total_steps}
 
         def apply(variables):
@@ -54,9 +56,7 @@ def make_train_step(
                 rngs={"dropout": dropout_key},
             )
 
-        return update(
-            state, apply, optimizer, batch["label"], label_smoothing, aux_weight=aux_weight
-        )
+        return update(state, apply, optimizer, targets, aux_weight)
 
     return jax.jit(
         step,
@@ -66,28 +66,24 @@ def make_train_step(
     )
 
 
-def update(
-    state: TrainState,
-    apply,
-    optimizer,
-    labels,
-    label_smoothing: float = 0.0,
-    aux_weight: float = 0.0,
-):
+def smooth(labels, num_classes: int, label_smoothing: float):
+    """Returns what a network should answer, [N, num_classes], of labels [N]; see `make_train_step`."""
+    return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), label_smoothing)
+
+
+def update(state: TrainState, apply, optimizer, targets, aux_weight: float = 0.0):
     """Returns (the state after one step of the optimizer, {"loss": ..., "top1": ...} before it).
 
     Args:
       state: with float32 parameters.
       apply: `f(variables) -> (logits [N, num_classes], updated collections)` on the batch.
       optimizer: an optax transform.
-      labels: int32 [N].
-      label_smoothing: see `make_train_step`.
+      targets: float32 [N, num_classes], the probabilities that the network should answer.
       aux_weight: see `make_train_step`.
     """
 
     def loss_fn(params):
         logits, updates = apply({"params": params, "batch_stats": state.batch_stats})
-        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
         loss = optax.softmax_cross_entropy(logits, targets).mean()
         for aux_logits in jax.tree.leaves(updates.get("aux_logits", {})):
             loss += aux_weight * optax.softmax_cross_entropy(aux_logits, targets).mean()
@@ -101,7 +97,7 @@ def update(
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
-    top1 = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+    top1 = jnp.mean(jnp.argmax(logits, axis=-1) == jnp.argmax(targets, axis=-1))
     return new_state, {"loss": loss, "top1": top1}
 
 

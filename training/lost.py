@@ -1,6 +1,6 @@
 """Copies what a training process writes to stderr, until it says that it is without another process.
 
-Started by `cluster.join_cluster`: python -S losses.py. Where a process has lost another one, or waits for it
+Started by `cluster.join_cluster`: python -S lost.py. Where a process has lost another one, or waits for it
 in vain at the start, JAX aborts it with stack traces, beside errors of what the processes do together: in
 place of all that comes one line.
 """
