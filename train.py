@@ -209,6 +209,7 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
         total_steps=total_steps,
         freeze_batch_stats=config.optimizer.freeze_batch_stats,
         state_sharding=state_sharding,
+        mix=data.make_mix(config.input),
     )
     eval_step = steps.make_eval_step(
         model, data.make_preprocess(config.input, train=False), mesh, state_sharding

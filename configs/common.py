@@ -53,6 +53,10 @@ def get_config() -> ConfigDict:
     config.input.flip = True  # mirror half of the training images
     config.input.color_jitter = 0.0  # strength; 0.4 is usual
     config.input.pca_lighting = 0.0  # standard deviation; 0.1 in AlexNet
+    config.input.mixup_alpha = 0.0  # mixes two images by Beta(alpha, alpha); 0: off, 0.2 is usual
+    config.input.cutmix_alpha = 0.0  # pastes a part of one into another; 0: off, 1.0 is usual
+    config.input.mixup_prob = 1.0  # of mixup or CutMix in a batch
+    config.input.mixup_switch_prob = 0.5  # of CutMix in place of mixup, where both are on
     config.input.mean = IMAGENET_MEAN  # of each channel; pixels are 0 to 1 before it is subtracted
     config.input.std = IMAGENET_STD  # by which they are divided then
     config.input.in_memory = False  # decode everything once, at the start

@@ -5,6 +5,7 @@ from data.classes import CLASSES as CLASSES
 from data.classes import readable as readable
 from data.images import Images as Images
 from data.images import find_images as find_images
+from data.mixing import make_mix as make_mix
 from data.pipeline import input_shape as input_shape
 from data.pipeline import load as load
 from data.pipeline import make_eval as make_eval

@@ -127,7 +127,11 @@ class Proxy:
 
     def _train_step(self, state: TrainState, batch, terms, key, clip_norm):
         preprocess = data.make_preprocess(self.config.input, train=True)
-        images = preprocess(jax.random.fold_in(key, state.step), batch["image"])
+        key = jax.random.fold_in(key, state.step)
+        images = preprocess(key, batch["image"])
+        targets = steps.smooth(batch["label"], self.model.num_classes, self.config.label_smoothing)
+        if mix := data.make_mix(self.config.input):
+            images, targets = mix(key, images, targets)
 
         def apply(variables):
             return self.model.apply(variables, images, terms, train=True, mutable=["batch_stats"])
@@ -137,7 +141,6 @@ class Proxy:
             return self._tx.update(grads, opt_state, params)
 
         optimizer = optax.GradientTransformation(self._tx.init, clipped)
-        targets = steps.smooth(batch["label"], self.model.num_classes, self.config.label_smoothing)
         state, metrics = steps.update(state, apply, optimizer, targets)
         return state, metrics["loss"]
 

@@ -329,7 +329,8 @@ def test_a_child_is_trained_by_smoothed_labels_and_a_key_of_its_own_each_step(mo
 
     monkeypatch.setattr(data, "make_preprocess", make_preprocess)
     child = object.__new__(proxy.Proxy)
-    child.config = ConfigDict({"input": {}, "label_smoothing": 0.3})
+    unmixed = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0}
+    child.config = ConfigDict({"input": unmixed, "label_smoothing": 0.3})
     child.model, child._tx = Keys(), optax.sgd(1.0)
     batch = {"image": None, "label": jnp.zeros(2, int)}
 

@@ -26,7 +26,9 @@ class Network(nn.Module):
         return nn.Dense(3, name="last")(x) * self.get_variable("schedule", "progress", 1.0)
 
 
-def one_step(aux_weight, step=5, total_steps=10, label_smoothing=0.0):
+def one_step(
+    aux_weight, step=5, total_steps=10, label_smoothing=0.0, mix=None, images=IMAGES, labels=LABELS
+):
     """Returns (loss, parameters before, parameters after) of one step of SGD with rate 1."""
     mesh = sharding.make_mesh(jax.devices()[:1])
     network, tx = Network(), optax.sgd(1.0)
@@ -41,8 +43,9 @@ def one_step(aux_weight, step=5, total_steps=10, label_smoothing=0.0):
         label_smoothing=label_smoothing,
         aux_weight=aux_weight,
         total_steps=total_steps,
+        mix=mix,
     )
-    batch = sharding.to_global({"image": IMAGES, "label": LABELS}, mesh)
+    batch = sharding.to_global({"image": images, "label": labels}, mesh)
     after, metrics = train_step(before, batch, steps.make_key(0, mesh))
     return float(metrics["loss"]), params, jax.device_get(after.params)
 
@@ -82,6 +85,16 @@ def test_a_step_is_that_of_softmax_regression_by_the_formulas():
             moved = before[name][leaf] - after[name][leaf]
             np.testing.assert_allclose(moved, value, atol=1e-6)
     assert found == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_network_sees_and_answers_what_the_mixing_makes():
+    def swap(key, images, targets):
+        assert targets.shape == (6, 3)
+        return images[::-1], jnp.roll(targets, 1, axis=0)
+
+    mixed = one_step(0.3, label_smoothing=0.1, mix=swap)
+    given = one_step(0.3, label_smoothing=0.1, images=IMAGES[::-1], labels=np.roll(LABELS, 1))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), mixed, given)
 
 
 def test_each_step_of_each_seed_augments_and_drops_by_keys_of_its_own():

@@ -19,6 +19,7 @@ def make_train_step(
     total_steps: int,
     freeze_batch_stats: bool = False,
     state_sharding=None,
+    mix=None,
 ):
     """Returns the compiled `step(state, batch, key) -> (state, metrics)`; it donates the state.
 
@@ -36,6 +37,7 @@ def make_train_step(
       total_steps: at which progress is 1.
       freeze_batch_stats: BatchNorm normalises by its running statistics, which stay as they are.
       state_sharding: of `training.sharding.of_state`; None: everything on every device.
+      mix: `f(key, images, targets) -> (images, targets)`, from `data.make_mix`; None: not at all.
     """
     num_classes = model.num_classes
     model, state_sharding = split(model, mesh), state_sharding or replicated(mesh)
@@ -45,6 +47,8 @@ def make_train_step(
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = preprocess(augment_key, batch["image"])
         targets = smooth(batch["label"], num_classes, label_smoothing)
+        if mix:
+            images, targets = mix(augment_key, images, targets)
         progress = {"progress": state.step / total_steps}
 
         def apply(variables):
