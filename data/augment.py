@@ -11,7 +11,10 @@ PCA_VECTORS = (
     (-0.5808, -0.0045, -0.8140),
     (-0.5836, -0.6948, 0.4203),
 )
+# Numbers of the keys that later augmentations draw from, after those of `train_views` itself.
+ERASE = 4
 LUMA = (0.299, 0.587, 0.114)
+ERASE_MODES = ("const", "rand", "pixel")
 
 
 def make_preprocess(config, train: bool, crops: int = 1):
@@ -22,8 +25,16 @@ def make_preprocess(config, train: bool, crops: int = 1):
       train: for training: `f(key, images [N, H, W, C]) -> float32 [N, H, W, C]`, augmented.
         Otherwise: `f(images) -> float32 [crops, N, size, size, C]`.
       crops: 1, or 10 as in AlexNet's section 4.1: the four corners and the centre, mirrored too.
+
+    Raises:
+      ValueError: a mistake in the config.
     """
     mean, std = jnp.array(config.mean), jnp.array(config.std)
+    if config.random_erase_mode not in ERASE_MODES:
+        raise ValueError(
+            f"input.random_erase_mode {config.random_erase_mode!r}: choose one of "
+            f"{', '.join(ERASE_MODES)}"
+        )
 
     def normalise(images):
         return (images - mean) / std
@@ -40,6 +51,9 @@ def make_preprocess(config, train: bool, crops: int = 1):
             images = pad_crop(keys[2], images, config.padding)
         if config.flip:
             images = random_flip(keys[3], images)
+        if config.random_erase:
+            own_key = jax.random.fold_in(key, ERASE)
+            images = random_erase(own_key, images, config.random_erase, config.random_erase_mode)
         return images
 
     def eval_views(images):
@@ -86,6 +100,41 @@ def pca_lighting(key, images, std: float):
     amounts = std * jax.random.normal(key, (len(images), 3)) * jnp.array(PCA_VALUES)
     shift = amounts @ jnp.array(PCA_VECTORS).T
     return images + shift[:, None, None]
+
+
+def random_erase(key, images, prob: float, mode: str = "const"):
+    """Erases a box in a part of the normalised images (random erasing, arXiv:1708.04896).
+
+    Ranges as in timm: 2 % to a third of the area, the height 0.3 to 1 / 0.3 times the width, evenly in
+    the logarithm. Of ten draws the first box counts that fits into the image.
+
+    Args:
+      key: of the draws.
+      images: [N, H, W, C].
+      prob: the part of the images.
+      mode: what takes the box's place: "const", zeros, which are the mean; "rand", one normal colour;
+        "pixel", normal noise.
+    """
+    n, height, width, channels = images.shape
+    keys = jax.random.split(key, 6)
+    area = height * width * jax.random.uniform(keys[0], (n, 10), minval=0.02, maxval=1 / 3)
+    narrowest = jnp.log(0.3)
+    aspect = jnp.exp(jax.random.uniform(keys[1], (n, 10), minval=narrowest, maxval=-narrowest))
+    heights, widths = jnp.round(jnp.sqrt(area * aspect)), jnp.round(jnp.sqrt(area / aspect))
+    fits = (heights < height) & (widths < width)
+    first = jnp.argmax(fits, axis=1)[:, None]
+
+    def inside(key, length: int, sides):
+        side = jnp.take_along_axis(sides, first, axis=1)
+        start = jnp.floor(jax.random.uniform(key, (n, 1)) * (length - side + 1))
+        pixels = jnp.arange(length)
+        return (pixels >= start) & (pixels < start + side)
+
+    box = inside(keys[2], height, heights)[:, :, None] & inside(keys[3], width, widths)[:, None]
+    erased = jax.random.bernoulli(keys[4], prob, (n,)) & fits.any(axis=1)
+    fills = {"const": (), "rand": (n, 1, 1, channels), "pixel": images.shape}
+    fill = jax.random.normal(keys[5], fills[mode]) if fills[mode] else 0.0
+    return jnp.where((box & erased[:, None, None])[..., None], fill, images)
 
 
 def ten_crops(images, size: int):

@@ -48,8 +48,7 @@ def main() -> None:
     import torch
     from timm.data.random_erasing import RandomErasing
     from torchvision import transforms
-    from torchvision.transforms import InterpolationMode, autoaugment
-    from torchvision.transforms import functional
+    from torchvision.transforms import InterpolationMode, autoaugment, functional
 
     random.seed(0), np.random.seed(0), torch.manual_seed(0)
     recorded = {}

@@ -15,6 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
+from record_augment import DRAWS, FILE, SIZE, boxes
 from sklearn.datasets import load_digits
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
@@ -23,6 +24,7 @@ from configs import common
 from data import augment, decode
 
 IMAGES = 12  # of the numbered folder: image number i is the only one of class i
+RECORDED = np.load(FILE)
 COLOUR = (200, 100, 50)
 LUMA_OF_COLOUR = 124
 
@@ -722,6 +724,32 @@ def test_pca_lighting_varies_along_the_principal_components():
     np.testing.assert_allclose(shift.mean(0), 0, atol=3e-4)
 
 
+def test_boxes_are_erased_with_the_sizes_and_at_the_places_of_timm():
+    ones = np.ones((DRAWS, *SIZE, 1), np.float32)
+    found = boxes(np.asarray(augment.random_erase(KEY, ones, 0.6))[..., 0] == 0)
+    for name, atol in {"area": 0.015, "aspect": 0.1, "places": 0.015}.items():
+        np.testing.assert_allclose(found[name], RECORDED[f"erasing/{name}"], atol=atol)
+
+
+def test_what_is_erased_becomes_the_mean_one_colour_or_noise():
+    images = np.full((400, 8, 8, 3), 9, np.float32)
+    for mode, values in {"const": 1, "rand": 3, "pixel": None}.items():
+        erased = np.asarray(augment.random_erase(KEY, images, 1.0, mode))
+        new = [image[image != 9] for image in erased]
+        assert all(len(values) for values in new)
+        if values:
+            assert {len(np.unique(values)) for values in new} == {values}
+        else:
+            assert all(len(np.unique(values)) == len(values) for values in new)
+        if mode != "const":
+            assert np.std(np.concatenate(new)) == pytest.approx(1, abs=0.1)
+
+
+def test_an_unknown_way_to_erase_lists_the_choices():
+    with pytest.raises(ValueError, match="random_erase_mode 'black': choose one of const, rand"):
+        data.make_preprocess(input_config(random_erase_mode="black"), train=True)
+
+
 def test_ten_crops_are_corners_and_centre_and_their_mirror_images():
     image = np.arange(16).reshape(1, 4, 4, 1)
     crops = np.asarray(augment.ten_crops(image, 2))[:, 0, :, :, 0].tolist()
@@ -764,7 +792,13 @@ def test_training_without_augmentation_sees_what_evaluation_sees():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"flip": True}, {"crop": "pad"}, {"color_jitter": 0.4}, {"pca_lighting": 0.1}],
+    [
+        {"flip": True},
+        {"crop": "pad"},
+        {"color_jitter": 0.4},
+        {"pca_lighting": 0.1},
+        {"random_erase": 0.5},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_augmentation_is_a_function_of_the_key(changes):

@@ -60,6 +60,7 @@ RANGES = {
     "input.padding": COUNT_OR_0,
     "input.color_jitter": PART,
     "input.pca_lighting": NOT_NEGATIVE,
+    "input.random_erase": PART,
     "input.mixup_alpha": NOT_NEGATIVE,
     "input.cutmix_alpha": NOT_NEGATIVE,
     "input.mixup_prob": PART,
