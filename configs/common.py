@@ -51,7 +51,8 @@ def get_config() -> ConfigDict:
     config.input.scales = (256, 480)  # the shorter side under scale jitter
     config.input.padding = 4  # of "pad"
     config.input.flip = True  # mirror half of the training images
-    config.input.color_jitter = 0.0  # strength; 0.4 is usual
+    config.input.color_jitter = 0.0  # of brightness, contrast, saturation; 0.4 is usual
+    config.input.hue = 0.0  # most of a turn of the colour circle; 0.1 is usual
     config.input.pca_lighting = 0.0  # standard deviation; 0.1 in AlexNet
     config.input.random_erase = 0.0  # part of the images of which a box is erased; 0.25 is usual
     config.input.random_erase_mode = "const"  # the mean; "rand": one colour; "pixel": noise

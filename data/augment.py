@@ -42,8 +42,8 @@ def make_preprocess(config, train: bool, crops: int = 1):
     def train_views(key, images):
         keys = jax.random.split(key, 4)
         images = images.astype(jnp.float32) / 255
-        if config.color_jitter:
-            images = color_jitter(keys[0], images, config.color_jitter)
+        if config.color_jitter or config.hue:
+            images = color_jitter(keys[0], images, config.color_jitter, config.hue)
         if config.pca_lighting:
             images = pca_lighting(keys[1], images, config.pca_lighting)
         images = normalise(images)
@@ -81,18 +81,65 @@ def random_flip(key, images):
     return jnp.where(flip, images[:, :, ::-1], images)
 
 
-def color_jitter(key, images, strength: float):
-    """Scales brightness, contrast and saturation of images in [0, 1], each by 1 +- strength."""
-    scales = jax.random.uniform(
-        key, (3, len(images), 1, 1, 1), minval=1 - strength, maxval=1 + strength
+def color_jitter(key, images, strength: float, hue: float = 0.0):
+    """Changes brightness, contrast and saturation of each image by 1 +- strength, and turns its hue.
+
+    In an order of each image's own, as torchvision and fb.resnet.torch do it. The first cuts values
+    off at 0 and 1 after each change, and so does this; the second does not.
+
+    Args:
+      key: of the draws.
+      images: [N, H, W, C] in [0, 1].
+      strength: 0 to 1.
+      hue: at most this part of the colour circle, 0 to 0.5; 0: hues stay.
+    """
+    n, changes = len(images), 4 if hue else 3
+    factors = jax.random.uniform(key, (3, n, 1, 1, 1), minval=1 - strength, maxval=1 + strength)
+    turns = jax.random.uniform(jax.random.fold_in(key, 3), (n,), minval=-hue, maxval=hue)
+    ranks = jax.random.uniform(jax.random.fold_in(key, 4), (n, changes))
+    order = jnp.argsort(ranks, axis=1)
+    return change_colors(images, order, factors.reshape(3, n), turns if hue else None)
+
+
+def change_colors(images, order, factors, turns=None):
+    """Changes colours of images in [0, 1], as torchvision's `adjust_brightness` and its like do.
+
+    Args:
+      images: [N, H, W, C].
+      order: [N, 3 or 4], of 0 for brightness, 1 for contrast, 2 for saturation, 3 for hue.
+      factors: [3, N], of the first three; 1 changes nothing.
+      turns: [N], parts of the colour circle; None where no hue is turned.
+    """
+    for change in order.T[:, :, None, None, None]:
+        grey = jnp.sum(images * jnp.array(LUMA), axis=-1, keepdims=True)
+        mean = jnp.mean(grey, axis=(1, 2), keepdims=True)
+        which = [change == 0, change == 1, change == 2]
+        away_from = jnp.select(which, [jnp.zeros_like(grey), mean, grey])
+        factor = jnp.select(which, list(factors[:, :, None, None, None]))
+        changed = jnp.clip(away_from + factor * (images - away_from), 0, 1)
+        if turns is not None:
+            changed = jnp.where(change == 3, turn_hue(images, turns), changed)
+        images = changed
+    return images
+
+
+def turn_hue(images, turns):
+    """Turns the hues of [N, H, W, 3] by parts [N] of the colour circle; value and saturation stay."""
+    red, green, blue = jnp.moveaxis(images, -1, 0)
+    value, chroma = images.max(axis=-1), jnp.ptp(images, axis=-1)
+    divisor = jnp.where(chroma > 0, chroma, 1)
+    sixths = jnp.select(
+        [value == red, value == green],
+        [(green - blue) / divisor, 2 + (blue - red) / divisor],
+        4 + (red - green) / divisor,
     )
-    brightness, contrast, saturation = scales
-    images = jnp.clip(images * brightness, 0, 1)
-    grey = jnp.sum(images * jnp.array(LUMA), axis=-1, keepdims=True)
-    mean = jnp.mean(grey, axis=(1, 2), keepdims=True)
-    images = jnp.clip(mean + (images - mean) * contrast, 0, 1)
-    grey = jnp.sum(images * jnp.array(LUMA), axis=-1, keepdims=True)
-    return jnp.clip(grey + (images - grey) * saturation, 0, 1)
+    sixths += 6 * turns[:, None, None]
+
+    def channel(start: int):
+        place = (start + sixths) % 6
+        return value - chroma * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
+
+    return jnp.stack([channel(5), channel(3), channel(1)], axis=-1)
 
 
 def pca_lighting(key, images, std: float):

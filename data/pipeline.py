@@ -37,8 +37,9 @@ def input_shape(config) -> tuple[int, int, int]:
             f"input.mean has {channels} values and input.std {len(config.std)}: "
             "give each 1, for grey images, or 3, for colours"
         )
-    if channels == 1 and config.pca_lighting:
-        raise ValueError("input.pca_lighting shifts colours: set it to 0 for grey images")
+    for name in ("pca_lighting", "hue"):
+        if channels == 1 and config.get(name):
+            raise ValueError(f"input.{name} shifts colours: set it to 0 for grey images")
     return config.image_size, config.image_size, channels
 
 

@@ -15,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
-from record_augment import DRAWS, FILE, SIZE, boxes
+from record_augment import DRAWS, FACTORS, FILE, SIZE, boxes, photographs
 from sklearn.datasets import load_digits
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
@@ -695,6 +695,44 @@ def test_color_jitter_scales_brightness_by_its_strength():
     assert 0.599 < scales.min() < 0.61 and 1.39 < scales.max() < 1.401
 
 
+@pytest.mark.parametrize("order", [*itertools.permutations(FACTORS)], ids="-".join)
+def test_colors_are_those_of_torchvision_in_each_order(order):
+    images = photographs().astype(np.float32) / 255
+    factors = np.repeat([[FACTORS[name]] for name in list(FACTORS)[:3]], len(images), axis=1)
+    numbers = np.array([[list(FACTORS).index(name) for name in order]] * len(images))
+    turns = np.full(len(images), FACTORS["hue"])
+    changed = jax.jit(augment.change_colors)(images, numbers, factors, turns)
+    expected = RECORDED[f"jitter/{' '.join(order)}"]
+    np.testing.assert_allclose(changed[:, ::5, ::5], expected, atol=3e-4)  # 0.2989 there, of red
+
+
+def test_color_jitter_draws_every_order_as_often(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(augment, "change_colors", lambda images, order, *_: drawn.append(order))
+    for hue, orders in ((0.0, 6), (0.1, 24)):
+        augment.color_jitter(KEY, np.zeros((9600, 1, 1, 3)), 0.4, hue)
+        found, counts = np.unique(drawn.pop(), axis=0, return_counts=True)
+        assert len(found) == orders
+        np.testing.assert_allclose(counts, 9600 / orders, rtol=0.2)
+
+
+def test_color_jitter_draws_each_factor_evenly_and_by_itself(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(augment, "change_colors", lambda *arguments: drawn.extend(arguments))
+    augment.color_jitter(KEY, np.zeros((10_000, 1, 1, 3)), 0.4, 0.1)
+    factors = np.stack([*drawn[2], drawn[3]])
+    lowest, highest = [0.6] * 3 + [-0.1], [1.4] * 3 + [0.1]
+    quantiles = np.quantile(factors, [0, 0.25, 0.5, 0.75, 1], axis=1)
+    np.testing.assert_allclose(quantiles, np.linspace(lowest, highest, 5), atol=0.02)
+    np.testing.assert_allclose(np.corrcoef(factors), np.eye(4), atol=0.05)
+
+
+def test_hues_of_grey_images_cannot_be_turned():
+    config = input_config(mean=(0.5,), std=(0.25,), hue=0.1)
+    with pytest.raises(ValueError, match="input.hue shifts colours"):
+        data.input_shape(config)
+
+
 def test_color_jitter_of_no_strength_leaves_images_as_they_are():
     images = random_images(3)
     np.testing.assert_allclose(augment.color_jitter(KEY, images, 0.0), images, atol=1e-6)
@@ -796,6 +834,7 @@ def test_training_without_augmentation_sees_what_evaluation_sees():
         {"flip": True},
         {"crop": "pad"},
         {"color_jitter": 0.4},
+        {"hue": 0.1},
         {"pca_lighting": 0.1},
         {"random_erase": 0.5},
     ],

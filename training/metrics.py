@@ -28,6 +28,7 @@ BEFORE_THERE_WAS = {
     "input.exif_orientation": False,
     "input.interpolation": "bilinear",
     "input.squash": False,
+    "input.hue": 0.0,
     "input.random_erase": 0.0,
     "input.random_erase_mode": "const",
     "input.mixup_alpha": 0.0,
@@ -54,7 +55,7 @@ BEFORE_NETWORKS_HAD = {
 ONLY_FOR_TRAINING = {
     *(f"input.{name}" for name in ("train_split", "crop", "min_area", "scales", "padding", "flip")),
     *(f"input.{name}" for name in ("color_jitter", "pca_lighting", "data_dir", "in_memory")),
-    *(f"input.{name}" for name in ("random_erase", "random_erase_mode")),
+    *(f"input.{name}" for name in ("hue", "random_erase", "random_erase_mode")),
     *(f"input.{name}" for name in ("mixup_alpha", "cutmix_alpha", "mixup_prob")),
     *(f"input.{name}" for name in ("mixup_switch_prob", "threads", "max_broken_images")),
     *(f"model.{name}" for name in ("dropout", "drop_path_keep", "initialization", "bn_momentum")),

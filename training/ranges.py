@@ -59,6 +59,7 @@ RANGES = {
     "input.scales": COUNT,
     "input.padding": COUNT_OR_0,
     "input.color_jitter": PART,
+    "input.hue": Range(0, 0.5),
     "input.pca_lighting": NOT_NEGATIVE,
     "input.random_erase": PART,
     "input.mixup_alpha": NOT_NEGATIVE,
