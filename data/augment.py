@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from data import randaugment
+
 # Principal components of ImageNet's RGB values in [0, 1], as AlexNet's section 4.1 uses them; the
 # figures are those of fb.resnet.torch (datasets/imagenet.lua).
 PCA_VALUES = (0.2175, 0.0188, 0.0045)
@@ -12,7 +14,7 @@ PCA_VECTORS = (
     (-0.5836, -0.6948, 0.4203),
 )
 # Numbers of the keys that later augmentations draw from, after those of `train_views` itself.
-ERASE = 4
+ERASE, AUTO_AUGMENT = 4, 5
 LUMA = (0.299, 0.587, 0.114)
 ERASE_MODES = ("const", "rand", "pixel")
 
@@ -30,6 +32,11 @@ def make_preprocess(config, train: bool, crops: int = 1):
       ValueError: a mistake in the config.
     """
     mean, std = jnp.array(config.mean), jnp.array(config.std)
+    if config.auto_augment and config.auto_augment not in randaugment.SPACES:
+        raise ValueError(
+            f"input.auto_augment {config.auto_augment!r}: choose one of "
+            f"{', '.join(randaugment.SPACES)}, or '' for none"
+        )
     if config.random_erase_mode not in ERASE_MODES:
         raise ValueError(
             f"input.random_erase_mode {config.random_erase_mode!r}: choose one of "
@@ -41,6 +48,10 @@ def make_preprocess(config, train: bool, crops: int = 1):
 
     def train_views(key, images):
         keys = jax.random.split(key, 4)
+        if config.auto_augment:
+            own_key = jax.random.fold_in(key, AUTO_AUGMENT)
+            numbers = config.ra_num_ops, config.ra_magnitude
+            images = randaugment.auto_augment(own_key, images, config.auto_augment, *numbers)
         images = images.astype(jnp.float32) / 255
         if config.color_jitter or config.hue:
             images = color_jitter(keys[0], images, config.color_jitter, config.hue)

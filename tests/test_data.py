@@ -783,6 +783,11 @@ def test_what_is_erased_becomes_the_mean_one_colour_or_noise():
             assert np.std(np.concatenate(new)) == pytest.approx(1, abs=0.1)
 
 
+def test_an_unknown_policy_lists_the_choices():
+    with pytest.raises(ValueError, match="auto_augment 'aa': choose one of ra, ta_wide"):
+        data.make_preprocess(input_config(auto_augment="aa"), train=True)
+
+
 def test_an_unknown_way_to_erase_lists_the_choices():
     with pytest.raises(ValueError, match="random_erase_mode 'black': choose one of const, rand"):
         data.make_preprocess(input_config(random_erase_mode="black"), train=True)
@@ -835,10 +840,12 @@ def test_training_without_augmentation_sees_what_evaluation_sees():
         {"crop": "pad"},
         {"color_jitter": 0.4},
         {"hue": 0.1},
+        {"auto_augment": "ra"},
+        {"auto_augment": "ta_wide"},
         {"pca_lighting": 0.1},
         {"random_erase": 0.5},
     ],
-    ids=lambda changes: next(iter(changes)),
+    ids=str,
 )
 def test_augmentation_is_a_function_of_the_key(changes):
     preprocess = data.make_preprocess(input_config(**{"flip": False} | changes), train=True)

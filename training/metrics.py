@@ -28,6 +28,9 @@ BEFORE_THERE_WAS = {
     "input.exif_orientation": False,
     "input.interpolation": "bilinear",
     "input.squash": False,
+    "input.auto_augment": "",
+    "input.ra_num_ops": 2,
+    "input.ra_magnitude": 9,
     "input.hue": 0.0,
     "input.random_erase": 0.0,
     "input.random_erase_mode": "const",
@@ -55,6 +58,7 @@ BEFORE_NETWORKS_HAD = {
 ONLY_FOR_TRAINING = {
     *(f"input.{name}" for name in ("train_split", "crop", "min_area", "scales", "padding", "flip")),
     *(f"input.{name}" for name in ("color_jitter", "pca_lighting", "data_dir", "in_memory")),
+    *(f"input.{name}" for name in ("auto_augment", "ra_num_ops", "ra_magnitude")),
     *(f"input.{name}" for name in ("hue", "random_erase", "random_erase_mode")),
     *(f"input.{name}" for name in ("mixup_alpha", "cutmix_alpha", "mixup_prob")),
     *(f"input.{name}" for name in ("mixup_switch_prob", "threads", "max_broken_images")),

@@ -58,6 +58,8 @@ RANGES = {
     "input.min_area": PART_NOT_0,
     "input.scales": COUNT,
     "input.padding": COUNT_OR_0,
+    "input.ra_num_ops": COUNT,
+    "input.ra_magnitude": Range(0, 30),
     "input.color_jitter": PART,
     "input.hue": Range(0, 0.5),
     "input.pca_lighting": NOT_NEGATIVE,
