@@ -41,6 +41,7 @@ def get_config() -> ConfigDict:
     config.input.data_dir = ""  # of TFDS; else $TFDS_DATA_DIR, else ~/tensorflow_datasets
     config.input.train_split = "train"  # of TFDS, or a folder's name
     config.input.eval_split = "validation"  # of TFDS, or a folder's name
+    config.input.ground_truth = ""  # labels of ImageNet's validation images, all in one folder
     config.input.image_size = 224  # pixels a side
     config.input.resize = 256  # the shorter side before a centre crop
     config.input.interpolation = "bilinear"  # or "bicubic"; before a centre crop, as in evaluation

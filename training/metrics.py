@@ -26,6 +26,7 @@ BEFORE_THERE_WAS = {
     "start_timeout": 600,
     "lost_timeout": 120,
     "input.exif_orientation": False,
+    "input.ground_truth": "",
     "input.interpolation": "bilinear",
     "input.squash": False,
     "optimizer.freeze": (),

@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 
+from data.sources import imagenet
 from data.sources.files import images_below as images_below
 from data.sources.files import path_of as path_of
 from data.sources.files import read as read
@@ -26,8 +27,8 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
     """Opens the training or the evaluation split of `config.source`.
 
     Args:
-      config: the `input` section of a config: source, train_split, eval_split, data_dir, image_size. A
-        split may be a part of one: "train[:80%]" and "train[80%:]" share no image. A folder without
+      config: the `input` section of a config: source, train_split, eval_split, data_dir, image_size,
+        ground_truth. A split may be a part of one: "train[:80%]" and "train[80%:]" share no image. A folder without
         splits is its own training split, less the fifth that any other split is.
       train: which of the two splits.
       class_names: of the network, in its order, which the labels then have. By default those of the data;
@@ -41,8 +42,12 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
     kind, _, name = config.source.partition(":")
     if "[" in split and kind != "tfds":  # TFDS cuts by itself
         return part(config, split, train, class_names)
+    train_split = config.train_split.partition("[")[0]
     if kind == "folder" and name:
-        return Folder(name, split, config.train_split.partition("[")[0], class_names)
+        ground_truth = config.get("ground_truth", "")
+        if ground_truth and imagenet.is_flat(name, split):
+            return imagenet.Validation(name, split, train_split, ground_truth, class_names)
+        return Folder(name, split, train_split, class_names)
     if kind == "tfds" and name:
         return tfds_source(name, split, config.data_dir, class_names)
     if config.source == "digits":

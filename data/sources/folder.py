@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from data.messages import some, tell_once
+from data.sources import imagenet
 from data.sources.files import Listing, listing, path_of, read, told
 from data.sources.labels import labels_of
 
@@ -62,8 +63,13 @@ class Folder:
         what = f"folder:{path}" if is_whole else f"folder:{path}, {split}"
         left = told(skipped)
         if not found:
+            remedy = (
+                "; of ImageNet's validation images themselves --config.input.ground_truth=FILE has the labels"
+                if any(map(imagenet.IMAGE.fullmatch, there.images))
+                else ""
+            )
             raise FileNotFoundError(
-                f"no images in {base}: they belong in {_tree(path, split)}{left}"
+                f"no images in {base}: they belong in {_tree(path, split)}{left}{remedy}"
             )
         if empty and (is_whole or split == train_split):
             raise ValueError(
