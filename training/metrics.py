@@ -25,6 +25,7 @@ BEFORE_THERE_WAS = {
     "init": "",
     "start_timeout": 600,
     "lost_timeout": 120,
+    "input.class_names": "",
     "input.exif_orientation": False,
     "input.ground_truth": "",
     "input.interpolation": "bilinear",

@@ -1,4 +1,4 @@
-"""Where images come from: TFDS, a folder, scikit-learn's digits, or noise.
+"""Where images come from: TFDS, a folder, tar files, scikit-learn's digits, or noise.
 
 A source answers `len(source)`, `source[i]` -> (image, label) and `source.describe(i)`. An image is
 the encoded file (bytes), or a uint8 array [height, width, channels]. Nothing here needs TensorFlow.
@@ -19,6 +19,7 @@ from data.sources.memory import digits as digits
 from data.sources.memory import subset as subset
 from data.sources.memory import synthetic as synthetic
 from data.sources.memory import with_classes as with_classes
+from data.sources.shards import Shards as Shards
 from data.sources.tfds import TFDS as TFDS
 from data.sources.tfds import tfds_source as tfds_source
 
@@ -28,7 +29,7 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
 
     Args:
       config: the `input` section of a config: source, train_split, eval_split, data_dir, image_size,
-        ground_truth. A split may be a part of one: "train[:80%]" and "train[80%:]" share no image. A folder without
+        ground_truth, class_names. A split may be a part of one: "train[:80%]" and "train[80%:]" share no image. A folder without
         splits is its own training split, less the fifth that any other split is.
       train: which of the two splits.
       class_names: of the network, in its order, which the labels then have. By default those of the data;
@@ -48,6 +49,8 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
         if ground_truth and imagenet.is_flat(name, split):
             return imagenet.Validation(name, split, train_split, ground_truth, class_names)
         return Folder(name, split, train_split, class_names)
+    if kind == "tar" and name:
+        return Shards(name, split, train_split, config.get("class_names", ""), class_names)
     if kind == "tfds" and name:
         return tfds_source(name, split, config.data_dir, class_names)
     if config.source == "digits":
@@ -56,7 +59,7 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
         return with_classes(synthetic(split, config.image_size), class_names, "synthetic")
     path = f"folder:{config.source}, " if os.path.isdir(os.path.expanduser(config.source)) else ""
     raise ValueError(
-        f"input.source {config.source!r}: choose {path}tfds:NAME, folder:PATH, digits or synthetic"
+        f"input.source {config.source!r}: choose {path}tfds:NAME, folder:PATH, tar:PATTERN, digits or synthetic"
     )
 
 

@@ -18,15 +18,31 @@ NO_CLASSES = {
 MAX_BYTES = 2**29  # of a file: as much as MAX_PIXELS without compression, at 8 bytes a pixel
 
 
-def read(path: str) -> bytes:
-    """Returns what a file holds, on a disk or in a bucket; raises OSError where it cannot be read."""
+def read(path: str, start: int = 0, size: int | None = None) -> bytes:
+    """Returns what a file holds, on a disk or in a bucket: all of it, or `size` bytes from `start` on.
+
+    Raises:
+      OSError: it cannot be read, or is too large for an image.
+    """
     if "://" in path:
         bucket, name = fsspec.core.url_to_fs(path)
-        return bucket.cat_file(name)  # in one request, where epath needs two
+        if size is None:
+            return bucket.cat_file(name)  # in one request, where epath needs two
+        return bucket.cat_file(name, start=start, end=start + size)
     with open(path, "rb", buffering=0) as file:  # cheaper than epath, and this is the hot path
-        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+        if (os.fstat(file.fileno()).st_size if size is None else size) > MAX_BYTES:
             raise OSError(f"larger than {MAX_BYTES:,} bytes")
-        return file.read()
+        if size is None:
+            return file.read()
+        file.seek(start)
+        return file.read(size)
+
+
+def cache() -> epath.Path:
+    """Returns the folder of this disk for what can be made again; it need not be there."""
+    return epath.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / (
+        "cnn-architectures"
+    )
 
 
 def images_below(path: str) -> list[str]:

@@ -11,7 +11,7 @@ import fsspec
 from etils import epath
 
 from data.messages import tell_once
-from data.sources.files import path_of
+from data.sources.files import cache, path_of
 from data.sources.labels import labels_of
 
 
@@ -97,10 +97,7 @@ def _copied(folder: epath.Path) -> epath.Path:
       OSError: it does not fit.
     """
     bucket, root = fsspec.core.url_to_fs(os.fspath(folder))
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    target = (
-        epath.Path(cache).expanduser() / "cnn-architectures" / os.fspath(folder).replace("://", "/")
-    )
+    target = cache() / os.fspath(folder).replace("://", "/")
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
