@@ -37,11 +37,13 @@ def get_config() -> ConfigDict:
     config.aux_weight = 0.3  # of each auxiliary head's loss, where the network has such heads
 
     config.input = ConfigDict()
-    config.input.source = ""  # tfds:NAME, folder:PATH, tar:PATTERN, digits or synthetic
+    config.input.source = ""  # tfds:NAME, folder:PATH, tar:PATTERN, hf:NAME, digits, synthetic
     config.input.data_dir = ""  # of TFDS; else $TFDS_DATA_DIR, else ~/tensorflow_datasets
     config.input.train_split = "train"  # of TFDS, or a folder's name
     config.input.eval_split = "validation"  # of TFDS, or a folder's name
-    config.input.class_names = ""  # of numbers in tar:, "imagenet" or a file of a name a line
+    config.input.class_names = ""  # of numbers in tar: and hf:; "imagenet", or a file of names
+    config.input.image_column = ""  # of hf:; "": the only one of images
+    config.input.label_column = ""  # of hf:; "": the only one of classes
     config.input.ground_truth = ""  # labels of ImageNet's validation images, all in one folder
     config.input.image_size = 224  # pixels a side
     config.input.resize = 256  # the shorter side before a centre crop

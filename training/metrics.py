@@ -28,6 +28,8 @@ BEFORE_THERE_WAS = {
     "input.class_names": "",
     "input.exif_orientation": False,
     "input.ground_truth": "",
+    "input.image_column": "",
+    "input.label_column": "",
     "input.interpolation": "bilinear",
     "input.squash": False,
     "optimizer.freeze": (),

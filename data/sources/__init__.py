@@ -1,4 +1,4 @@
-"""Where images come from: TFDS, a folder, tar files, scikit-learn's digits, or noise.
+"""Where images come from: TFDS, a folder, tar files, Hugging Face, scikit-learn's digits, or noise.
 
 A source answers `len(source)`, `source[i]` -> (image, label) and `source.describe(i)`. An image is
 the encoded file (bytes), or a uint8 array [height, width, channels]. Nothing here needs TensorFlow.
@@ -14,6 +14,7 @@ from data.sources.files import images_below as images_below
 from data.sources.files import path_of as path_of
 from data.sources.files import read as read
 from data.sources.folder import Folder as Folder
+from data.sources.hf import HuggingFace as HuggingFace
 from data.sources.memory import InMemory as InMemory
 from data.sources.memory import digits as digits
 from data.sources.memory import subset as subset
@@ -28,12 +29,12 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
     """Opens the training or the evaluation split of `config.source`.
 
     Args:
-      config: the `input` section of a config: source, train_split, eval_split, data_dir, image_size,
-        ground_truth, class_names. A split may be a part of one: "train[:80%]" and "train[80%:]" share no image. A folder without
-        splits is its own training split, less the fifth that any other split is.
+      config: the `input` section of a config: source, train_split, eval_split, and what belongs to kinds
+        of sources. A split may be a part of one: "train[:80%]" and "train[80%:]" share no image. A folder
+        without splits is its own training split, less the fifth that any other split is.
       train: which of the two splits.
       class_names: of the network, in its order, which the labels then have. By default those of the data;
-        in a folder these are the training split's, where it has one.
+        these are the training split's, where there is one.
 
     Raises:
       ValueError: no such kind of source, no such split; a class that is not among `class_names`.
@@ -51,6 +52,10 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
         return Folder(name, split, train_split, class_names)
     if kind == "tar" and name:
         return Shards(name, split, train_split, config.get("class_names", ""), class_names)
+    if kind == "hf" and name:
+        columns = config.get("image_column", ""), config.get("label_column", "")
+        classes = config.get("class_names", "")
+        return HuggingFace(name, split, train_split, columns, classes, class_names)
     if kind == "tfds" and name:
         return tfds_source(name, split, config.data_dir, class_names)
     if config.source == "digits":
@@ -59,7 +64,7 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
         return with_classes(synthetic(split, config.image_size), class_names, "synthetic")
     path = f"folder:{config.source}, " if os.path.isdir(os.path.expanduser(config.source)) else ""
     raise ValueError(
-        f"input.source {config.source!r}: choose {path}tfds:NAME, folder:PATH, tar:PATTERN, digits or synthetic"
+        f"input.source {config.source!r}: choose {path}tfds:NAME, folder:PATH, tar:PATTERN, hf:NAME, digits or synthetic"
     )
 
 
