@@ -22,7 +22,7 @@ from data.messages import some, tell_once
 from data.sources.files import cache, path_of, read
 from data.sources.labels import by_number, check_all_there, names_of
 
-SHARDS_AT_A_TIME = 8  # that are indexed: what takes time in a bucket is to wait
+AT_A_TIME = 8  # shards of a bucket that are indexed; on a disk threads are slower than one
 
 
 class Shards:
@@ -147,7 +147,8 @@ def _of_split(found: dict[str, str], split: str) -> list[str]:
 
 def _indices(paths: list[str]) -> list[np.ndarray]:
     """Returns the index of each shard."""
-    with ThreadPoolExecutor(SHARDS_AT_A_TIME) as pool:
+    threads = AT_A_TIME if any("://" in path for path in paths) else 1
+    with ThreadPoolExecutor(threads) as pool:
         tables = pool.map(_kept_index, paths)
         progress = tqdm(tables, "indexing", len(paths), unit=" shards", leave=False, disable=None)
         return list(progress)
