@@ -62,7 +62,11 @@ def test_a_command_answers_a_mistake_with_one_line(arguments, message, tmp_path)
         ("optimizer.name", "sdg", "sgd, rmsprop, adamw"),
         ("optimizer.schedule", "cosign", "cosine"),
         ("batch_size", 100, "batch_size 100 does not divide by 8 devices: choose 96 or 104"),
-        ("input.source", "folders:x", "tfds:NAME, folder:PATH, digits or synthetic"),
+        (
+            "input.source",
+            "folders:x",
+            "tfds:NAME, folder:PATH, tar:PATTERN, hf:NAME, digits or synthetic",
+        ),
         ("input.train_split", "training", "train and test"),
         ("input.crop", "middle", "random_resized"),
         ("input.image_size", 16, "8 pixels a side"),
