@@ -108,6 +108,12 @@ def test_shards_without_a_split_in_their_names_are_cut(tmp_path):
         opened(tmp_path / "x", train=False)
 
 
+def test_a_shard_named_after_both_splits_is_refused(pets):
+    write(pets / "train-val-0.tar", range(3))
+    with pytest.raises(ValueError, match="train-val-0.tar is named after 'train', too"):
+        opened(pets, train=False)
+
+
 def test_files_of_other_kinds_and_hidden_ones_do_not_count(tmp_path, capfd):
     path = tmp_path / "train" / "0.tar"
     write(path, range(3), suffix="PNG")

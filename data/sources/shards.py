@@ -51,7 +51,7 @@ class Shards:
           class_names: of the network, which the labels then have.
 
         Raises:
-          ValueError: a shard is damaged, an image has no label, or a class to train on no image.
+          ValueError: a shard is damaged, or of both splits; an image has no label, or a class to train on no image.
           FileNotFoundError: no such shard, or none of this split.
         """
         what = f"tar:{pattern}, {split}"
@@ -64,6 +64,11 @@ class Shards:
                 f"tar:{pattern}: of {len(found):,} shards ({some(list(found.values()), 3)}) none is named "
                 f"after the split {split!r}: name another one by --config.input.train_split and "
                 f'--config.input.eval_split, or cut one: "train[:80%]" and "train[80%:]"'
+            )
+        both = sorted(set(splits[split]) & set(splits[train_split])) if split != train_split else []
+        if both:
+            raise ValueError(
+                f"{what}: {some(both, 3)} is named after {train_split!r}, too: rename it"
             )
         self._paths = splits[split]
         tables = _indices(self._paths)
