@@ -33,6 +33,7 @@ from training import (
     command,
     evaluation,
     initial,
+    loss,
     metrics,
     optimizer,
     ranges,
@@ -209,6 +210,7 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
         total_steps=total_steps,
         freeze_batch_stats=config.optimizer.freeze_batch_stats,
         state_sharding=state_sharding,
+        loss=loss.make(config, model.num_classes),
     )
     eval_step = steps.make_eval_step(
         model, data.make_preprocess(config.input, train=False), mesh, state_sharding

@@ -44,11 +44,12 @@ def test_the_training_step_has_the_numbers_of_the_config(digits, monkeypatch):
     given = {}
     monkeypatch.setattr(steps, "make_train_step", lambda *_, **named: given.update(named))
     expected = {"label_smoothing": 0.2, "aux_weight": 0.7}
-    digits.update(expected)
+    digits.update(expected | {"loss": "bce", "bce_threshold": 0.5})
     digits.optimizer.freeze_batch_stats = True
     train.build(digits, sharding.make_mesh(jax.devices()[:1]), 40, 10.0)
     expected |= {"total_steps": 40, "freeze_batch_stats": True}
     assert {name: given[name] for name in expected} == expected
+    assert given["loss"](np.zeros((2, 10)), np.ones((2, 10))) == pytest.approx(np.log(2))
 
 
 @pytest.mark.slow

@@ -51,6 +51,8 @@ RANGES = {
     "keep_checkpoints": COUNT,
     "start_timeout": COUNT,
     "lost_timeout": COUNT,
+    "bce_threshold": PART,
+    "class_weights": POSITIVE,
     "label_smoothing": PART_NOT_1,
     "aux_weight": NOT_NEGATIVE,
     "input.image_size": COUNT_OR_0,  # 0: that of what the run starts from

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from training import loss as losses
 from training.sharding import replicated, split, split_batch
 from training.state import TrainState
 
@@ -19,6 +20,7 @@ def make_train_step(
     total_steps: int,
     freeze_batch_stats: bool = False,
     state_sharding=None,
+    loss: losses.Loss = losses.softmax,
 ):
     """Returns the compiled `step(state, batch, key) -> (state, metrics)`; it donates the state.
 
@@ -36,6 +38,7 @@ def make_train_step(
       total_steps: at which progress is 1.
       freeze_batch_stats: BatchNorm normalises by its running statistics, which stay as they are.
       state_sharding: of `training.sharding.of_state`; None: everything on every device.
+      loss: of `training.loss`.
     """
     num_classes = model.num_classes
     model, state_sharding = split(model, mesh), state_sharding or replicated(mesh)
@@ -56,7 +59,7 @@ def make_train_step(
                 rngs={"dropout": dropout_key},
             )
 
-        return update(state, apply, optimizer, targets, aux_weight)
+        return update(state, apply, optimizer, targets, aux_weight, loss)
 
     return jax.jit(
         step,
@@ -71,7 +74,14 @@ def smooth(labels, num_classes: int, label_smoothing: float):
     return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), label_smoothing)
 
 
-def update(state: TrainState, apply, optimizer, targets, aux_weight: float = 0.0):
+def update(
+    state: TrainState,
+    apply,
+    optimizer,
+    targets,
+    aux_weight: float = 0.0,
+    loss: losses.Loss = losses.softmax,
+):
     """Returns (the state after one step of the optimizer, {"loss": ..., "top1": ...} before it).
 
     Args:
@@ -80,16 +90,17 @@ def update(state: TrainState, apply, optimizer, targets, aux_weight: float = 0.0
       optimizer: an optax transform.
       targets: float32 [N, num_classes], the probabilities that the network should answer.
       aux_weight: see `make_train_step`.
+      loss: of `training.loss`, for the classifier and each auxiliary head.
     """
 
     def loss_fn(params):
         logits, updates = apply({"params": params, "batch_stats": state.batch_stats})
-        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        total = loss(logits, targets)
         for aux_logits in jax.tree.leaves(updates.get("aux_logits", {})):
-            loss += aux_weight * optax.softmax_cross_entropy(aux_logits, targets).mean()
-        return loss, (logits, updates.get("batch_stats", state.batch_stats))
+            total += aux_weight * loss(aux_logits, targets)
+        return total, (logits, updates.get("batch_stats", state.batch_stats))
 
-    (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    (total, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     new_state = TrainState(
         step=state.step + 1,
@@ -98,7 +109,7 @@ def update(state: TrainState, apply, optimizer, targets, aux_weight: float = 0.0
         opt_state=opt_state,
     )
     top1 = jnp.mean(jnp.argmax(logits, axis=-1) == jnp.argmax(targets, axis=-1))
-    return new_state, {"loss": loss, "top1": top1}
+    return new_state, {"loss": total, "top1": top1}
 
 
 def interval(in_steps: int, in_epochs: float, steps_per_epoch: float) -> int:
