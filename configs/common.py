@@ -40,6 +40,11 @@ def get_config() -> ConfigDict:
     config.label_smoothing = 0.0  # weight of all classes alike in the label
     config.aux_weight = 0.3  # of each auxiliary head's loss, where the network has such heads
 
+    config.distill = ConfigDict()
+    config.distill.teacher = ""  # to learn from: DIR, DIR:best, DIR:STEP, LIBRARY/MODEL[:FILE]
+    config.distill.temperature = 4.0  # by which its logits and those of the network are divided
+    config.distill.weight = 0.9  # of the loss beside the teacher's answers; the rest: the labels
+
     config.input = ConfigDict()
     config.input.source = ""  # tfds:NAME, folder:PATH, digits or synthetic
     config.input.data_dir = ""  # of TFDS; else $TFDS_DATA_DIR, else ~/tensorflow_datasets

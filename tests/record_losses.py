@@ -27,11 +27,13 @@ CASES = [
     ({"loss": "bce", "bce_threshold": 1.0}, True),
     ({"loss": "bce", "bce_threshold": 1.0, "label_smoothing": 0.2}, False),
     ({"loss": "bce", "bce_threshold": 0.2, "label_smoothing": 0.2, "class_weights": WEIGHTS}, True),
+    ({"distill.temperature": 2.5, "distill.weight": 0.7, "label_smoothing": 0.1}, True),
 ]
 
 
-def logits() -> np.ndarray:
-    return np.random.default_rng(0).normal(0, 3, (len(LABELS), len(WEIGHTS))).astype(np.float32)
+def logits(seed: int = 0) -> np.ndarray:
+    """Returns those of the network, or by the seed 1 those of its teacher."""
+    return np.random.default_rng(seed).normal(0, 3, (len(LABELS), len(WEIGHTS))).astype(np.float32)
 
 
 def targets(mixed: bool, label_smoothing: float = 0.0) -> np.ndarray:
@@ -61,7 +63,23 @@ def theirs(fields: dict, mixed: bool):
         return loss, soft if mixed else hard
     if weights:
         return torch.nn.CrossEntropyLoss(weight, label_smoothing=smoothing), hard
+    if part := fields.get("distill.weight"):
+        return distilled(part, fields["distill.temperature"]), soft
     return SoftTargetCrossEntropy(), soft
+
+
+def distilled(part: float, temperature: float):
+    """Returns the loss of a student, arXiv:1503.02531, by PyTorch's divergence."""
+    import torch
+    from timm.loss import SoftTargetCrossEntropy
+
+    def loss(x, right):
+        its = torch.log_softmax(torch.tensor(logits(1)) / temperature, -1)
+        ours = torch.log_softmax(x / temperature, -1)
+        divergence = torch.nn.KLDivLoss(reduction="batchmean", log_target=True)(ours, its)
+        return (1 - part) * SoftTargetCrossEntropy()(x, right) + part * temperature**2 * divergence
+
+    return loss
 
 
 def main() -> None:

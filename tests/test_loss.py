@@ -1,4 +1,4 @@
-"""Losses are those of PyTorch and timm, by tests/losses.json; what does not fit is told."""
+"""Losses, that of a student, too, are those of PyTorch and timm, by tests/losses.json; what does not fit is told."""
 
 import json
 
@@ -9,14 +9,15 @@ import pytest
 import record_losses
 
 from configs import common
-from training import loss, ranges, steps
+from training import distill, loss, ranges, steps
 
 CASES = json.loads(record_losses.FILE.read_text())
 
 
 def config_with(**fields):
     config = common.get_config()
-    config.update(fields | {"class_weights": tuple(fields.get("class_weights", ()))})
+    fields |= {"class_weights": tuple(fields.get("class_weights", ()))}
+    config.update_from_flattened_dict(fields)
     return config
 
 
@@ -30,6 +31,10 @@ def test_a_loss_and_its_gradient_are_those_of_pytorch_and_timm(case):
     config = config_with(**case["fields"])
     targets = record_losses.targets(case["mixed"], config.label_smoothing)
     function = loss.make(config, len(record_losses.WEIGHTS))
+    if "distill.weight" in case["fields"]:
+        answers = jnp.asarray(record_losses.logits(1))
+        settings = config.distill.temperature, config.distill.weight
+        function = distill.Teacher(None, {}, {}, *settings).loss(function, answers)
     value, gradient = jax.value_and_grad(function)(record_losses.logits(), jnp.asarray(targets))
     assert value == pytest.approx(case["loss"], rel=1e-6)
     np.testing.assert_allclose(gradient, case["gradient"], atol=1e-7)

@@ -49,7 +49,7 @@ def test_the_training_step_has_the_numbers_of_the_config(digits, monkeypatch):
     train.build(digits, sharding.make_mesh(jax.devices()[:1]), 40, 10.0)
     expected |= {"total_steps": 40, "freeze_batch_stats": True}
     assert {name: given[name] for name in expected} == expected
-    assert given["loss"](np.zeros((2, 10)), np.ones((2, 10))) == pytest.approx(np.log(2))
+    assert given["loss"](jnp.zeros((2, 10)), jnp.ones((2, 10))) == pytest.approx(np.log(2))
 
 
 @pytest.mark.slow

@@ -55,6 +55,8 @@ RANGES = {
     "class_weights": POSITIVE,
     "label_smoothing": PART_NOT_1,
     "aux_weight": NOT_NEGATIVE,
+    "distill.temperature": POSITIVE,
+    "distill.weight": PART,
     "input.image_size": COUNT_OR_0,  # 0: that of what the run starts from
     "input.resize": COUNT_OR_0,
     "input.min_area": PART_NOT_0,

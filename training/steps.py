@@ -21,6 +21,7 @@ def make_train_step(
     freeze_batch_stats: bool = False,
     state_sharding=None,
     loss: losses.Loss = losses.softmax,
+    teacher=None,
 ):
     """Returns the compiled `step(state, batch, key) -> (state, metrics)`; it donates the state.
 
@@ -39,12 +40,13 @@ def make_train_step(
       freeze_batch_stats: BatchNorm normalises by its running statistics, which stay as they are.
       state_sharding: of `training.sharding.of_state`; None: everything on every device.
       loss: of `training.loss`.
+      teacher: of `training.distill`, which sees the same augmented images; or None.
     """
     num_classes = model.num_classes
     model, state_sharding = split(model, mesh), state_sharding or replicated(mesh)
     mutable = ["aux_logits"] if freeze_batch_stats else ["aux_logits", "batch_stats"]
 
-    def step(state: TrainState, batch, key):
+    def step(state: TrainState, batch, key, *of_teacher):
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = preprocess(augment_key, batch["image"])
         targets = smooth(batch["label"], num_classes, label_smoothing)
@@ -59,14 +61,24 @@ def make_train_step(
                 rngs={"dropout": dropout_key},
             )
 
-        return update(state, apply, optimizer, targets, aux_weight, loss)
+        learned = teacher.loss(loss, teacher.answer(*of_teacher, images)) if teacher else loss
+        return update(state, apply, optimizer, targets, aux_weight, learned)
 
-    return jax.jit(
+    of_teacher = (teacher.variables,) if teacher else ()
+    compiled = jax.jit(
         step,
-        in_shardings=(state_sharding, split_batch(mesh), replicated(mesh)),
+        in_shardings=(
+            state_sharding,
+            split_batch(mesh),
+            replicated(mesh),
+            *(replicated(mesh) for _ in of_teacher),
+        ),
         out_shardings=(state_sharding, replicated(mesh)),
         donate_argnums=0,
     )
+    if not teacher:
+        return compiled
+    return lambda state, batch, key: compiled(state, batch, key, *of_teacher)
 
 
 def smooth(labels, num_classes: int, label_smoothing: float):
