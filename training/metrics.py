@@ -49,6 +49,7 @@ BEFORE_NETWORKS_HAD = {
     "model.stem_norm": True,
     "model.compression": False,
     "model.pooled_last": False,
+    "model.drop_path_rate": 0.0,
 }
 
 # Fields of the sections input and model on which no evaluation depends.
@@ -56,7 +57,8 @@ ONLY_FOR_TRAINING = {
     *(f"input.{name}" for name in ("train_split", "crop", "min_area", "scales", "padding", "flip")),
     *(f"input.{name}" for name in ("color_jitter", "pca_lighting", "data_dir", "in_memory")),
     *(f"input.{name}" for name in ("threads", "max_broken_images")),
-    *(f"model.{name}" for name in ("dropout", "drop_path_keep", "initialization", "bn_momentum")),
+    *(f"model.{name}" for name in ("dropout", "drop_path_keep", "drop_path_rate")),
+    *(f"model.{name}" for name in ("initialization", "bn_momentum")),
 }
 
 

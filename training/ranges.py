@@ -90,6 +90,7 @@ RANGES = {
     "model.filter_rms": NOT_NEGATIVE,
     "model.dropout": PART_NOT_1,
     "model.drop_path_keep": PART_NOT_0,
+    "model.drop_path_rate": PART_NOT_1,
     "model.bn_momentum": PART_NOT_1,
 }
 
