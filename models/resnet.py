@@ -176,9 +176,7 @@ class Model(nn.Module):
             x = conv(width, 3, name="conv1")(x)
             x = layers.relu(norm(name="bn1")(x))
         x = layers.see(self, "stem", x)
-        keeps = layers.stochastic_depth(
-            self.drop_path_rate if train and self.residual else 0, depths
-        )
+        keeps = layers.stochastic_depth(self.drop_path_rate if train else 0, depths)
         for stage, blocks in enumerate(depths):
             strides = (2 if stage > 0 else 1, *(1,) * (blocks - 1))
             made = tuple(partial(block, width * 2**stage, stride=stride) for stride in strides)

@@ -41,7 +41,15 @@ def make_train_step(
       state_sharding: of `training.sharding.of_state`; None: everything on every device.
       loss: of `training.loss`.
       teacher: of `training.distill`, which sees the same augmented images; or None.
+
+    Raises:
+      ValueError: the network computes in float16, in which small gradients are 0.
     """
+    if getattr(model, "dtype", "") == "float16":
+        raise ValueError(
+            "model.dtype float16 does not train, since small gradients are lost in it: choose bfloat16, which "
+            "takes as much memory, or float32"
+        )
     num_classes = model.num_classes
     model, state_sharding = split(model, mesh), state_sharding or replicated(mesh)
     mutable = ["aux_logits"] if freeze_batch_stats else ["aux_logits", "batch_stats"]
