@@ -33,8 +33,17 @@ def get_config() -> ConfigDict:
     config.keep_checkpoints = 2  # this number of the latest, and the best by top-1
     config.start_timeout = 600  # seconds in which all processes of the run have to have started
     config.lost_timeout = 120  # seconds without a sign of life that end a run of several processes
+    config.loss = "softmax"  # or "bce": a sigmoid and binary cross-entropy for each class
+    config.bce_threshold = 0.0  # of "bce": targets above are 1, others 0; 1: targets as they are
+    config.bce_sum = False  # of "bce": the sum over the classes; False: their mean
+    config.class_weights = ()  # one a class, in the order of the classes; (): all alike
     config.label_smoothing = 0.0  # weight of all classes alike in the label
     config.aux_weight = 0.3  # of each auxiliary head's loss, where the network has such heads
+
+    config.distill = ConfigDict()
+    config.distill.teacher = ""  # to learn from: DIR, DIR:best, DIR:STEP, LIBRARY/MODEL[:FILE]
+    config.distill.temperature = 4.0  # by which its logits and those of the network are divided
+    config.distill.weight = 0.9  # of the loss beside the teacher's answers; the rest: the labels
 
     config.input = ConfigDict()
     config.input.source = ""  # tfds:NAME, folder:PATH, tar:PATTERN, hf:NAME, digits, synthetic

@@ -59,6 +59,7 @@ def test_a_command_answers_a_mistake_with_one_line(arguments, message, tmp_path)
     [
         ("model.name", "resnot", "available: .*resnet"),
         ("model.num_classes", 7, "the data have 10 classes.*num_classes=10"),
+        ("model.dtype", "float16", "model.dtype float16 does not train.*: choose bfloat16"),
         ("optimizer.name", "sdg", "sgd, rmsprop, adamw"),
         ("optimizer.schedule", "cosign", "cosine"),
         ("batch_size", 100, "batch_size 100 does not divide by 8 devices: choose 96 or 104"),
@@ -70,6 +71,8 @@ def test_a_command_answers_a_mistake_with_one_line(arguments, message, tmp_path)
         ("input.train_split", "training", "train and test"),
         ("input.crop", "middle", "random_resized"),
         ("input.image_size", 16, "8 pixels a side"),
+        ("loss", "focal", "loss 'focal': choose one of softmax, bce"),
+        ("class_weights", (1.0,) * 9, "class_weights has 9 numbers, and there are 10 classes"),
         ("label_smoothing", 1.5, "label_smoothing 1.5: let it be at least 0 and below 1"),
         ("optimizer.momentum", float("nan"), "optimizer.momentum nan: let it be at least 0"),
         ("seed", 20251231235959, "seed 20251231235959: let it be .* at most 2,147,483,647"),

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import assert_alike
 
-from training import sharding, state, steps
+from configs import common
+from training import loss, sharding, state, steps
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), np.uint8)
 LABELS = np.arange(6, dtype=np.int32) % 3
@@ -26,9 +28,9 @@ class Network(nn.Module):
         return nn.Dense(3, name="last")(x) * self.get_variable("schedule", "progress", 1.0)
 
 
-def one_step(aux_weight, step=5, total_steps=10, label_smoothing=0.0):
+def one_step(aux_weight, step=5, total_steps=10, label_smoothing=0.0, devices=1, **more):
     """Returns (loss, parameters before, parameters after) of one step of SGD with rate 1."""
-    mesh = sharding.make_mesh(jax.devices()[:1])
+    mesh = sharding.make_mesh(jax.devices()[:devices])
     network, tx = Network(), optax.sgd(1.0)
     before = state.create(network, tx, (4, 4, 3), 0, mesh)
     before = before.replace(step=jnp.array(step, jnp.int32))
@@ -41,6 +43,7 @@ def one_step(aux_weight, step=5, total_steps=10, label_smoothing=0.0):
         label_smoothing=label_smoothing,
         aux_weight=aux_weight,
         total_steps=total_steps,
+        **more,
     )
     batch = sharding.to_global({"image": IMAGES, "label": LABELS}, mesh)
     after, metrics = train_step(before, batch, steps.make_key(0, mesh))
@@ -82,6 +85,22 @@ def test_a_step_is_that_of_softmax_regression_by_the_formulas():
             moved = before[name][leaf] - after[name][leaf]
             np.testing.assert_allclose(moved, value, atol=1e-6)
     assert found == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("fields", [{"loss": "bce"}, {"class_weights": (1.0, 2.0, 7.0)}])
+def test_another_loss_is_that_of_each_head_on_any_number_of_devices(fields):
+    config = common.get_config()
+    config.update(fields)
+    function = loss.make(config, 3)
+    found, before, after = one_step(0.4, loss=function)
+    x = np.float32(IMAGES).mean((1, 2)) / 255
+    last, head = (x @ before[name]["kernel"] + before[name]["bias"] for name in ("last", "head"))
+    targets = np.eye(3, dtype=np.float32)[LABELS]
+    expected = function(last * 0.5, targets) + 0.4 * function(head, targets)
+    assert found == pytest.approx(float(expected), rel=1e-5)
+    of_two, _, after_two = one_step(0.4, loss=function, devices=2)
+    assert of_two == pytest.approx(found, rel=1e-6)
+    assert_alike(jax.tree.leaves(after_two), jax.tree.leaves(after))
 
 
 def test_each_step_of_each_seed_augments_and_drops_by_keys_of_its_own():

@@ -25,6 +25,13 @@ BEFORE_THERE_WAS = {
     "init": "",
     "start_timeout": 600,
     "lost_timeout": 120,
+    "loss": "softmax",
+    "bce_threshold": 0.0,
+    "bce_sum": False,
+    "class_weights": (),
+    "distill.teacher": "",
+    "distill.temperature": 4.0,
+    "distill.weight": 0.9,
     "input.class_names": "",
     "input.exif_orientation": False,
     "input.ground_truth": "",
@@ -46,6 +53,7 @@ BEFORE_NETWORKS_HAD = {
     "model.stem_norm": True,
     "model.compression": False,
     "model.pooled_last": False,
+    "model.drop_path_rate": 0.0,
 }
 
 # Fields of the sections input and model on which no evaluation depends.
@@ -53,7 +61,8 @@ ONLY_FOR_TRAINING = {
     *(f"input.{name}" for name in ("train_split", "crop", "min_area", "scales", "padding", "flip")),
     *(f"input.{name}" for name in ("color_jitter", "pca_lighting", "data_dir", "in_memory")),
     *(f"input.{name}" for name in ("threads", "max_broken_images")),
-    *(f"model.{name}" for name in ("dropout", "drop_path_keep", "initialization", "bn_momentum")),
+    *(f"model.{name}" for name in ("dropout", "drop_path_keep", "drop_path_rate")),
+    *(f"model.{name}" for name in ("initialization", "bn_momentum")),
 }
 
 
