@@ -31,8 +31,10 @@ import models
 from training import (
     checkpoints,
     command,
+    distill,
     evaluation,
     initial,
+    loss,
     metrics,
     optimizer,
     ranges,
@@ -85,6 +87,9 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         eval_source = data.open_source(config.input, train=False)
         changes += runs.check_same_images(before, train_source)
         runs.check_classes(train_source, eval_source, config.model)
+        teacher = distill.make(
+            config, inference.find, before, train_source, data.input_shape(config.input), mesh
+        )
         steps_per_epoch = len(train_source) / config.batch_size
         total_steps, eval_steps, checkpoint_steps = (
             steps.interval(config[f"{what}_steps"], config[f"{what}_epochs"], steps_per_epoch)
@@ -92,7 +97,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         )
 
         model, train_state, train_step, eval_step, schedule = build(
-            config, mesh, total_steps, steps_per_epoch
+            config, mesh, total_steps, steps_per_epoch, teacher
         )
         count = analysis.count(model, data.input_shape(config.input))
         key = steps.make_key(config.seed, mesh)
@@ -108,7 +113,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         if config.eval_train:
             eval_sets["eval_train"] = data.make_eval(train_source, config.input, eval_batch_size)
 
-        made = runs.header(config, count, total_steps, train_source, changes, started)
+        made = runs.header(config, count, total_steps, train_source, changes, started, teacher)
         writer = saved.log = stack.enter_context(metrics.Writer(workdir, previous, made, step))
         progress = metrics.Progress(step, total_steps, config.batch_size)
         stack.callback(progress.close)
@@ -187,10 +192,11 @@ def due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def build(config, mesh, total_steps: int, steps_per_epoch: float):
+def build(config, mesh, total_steps: int, steps_per_epoch: float, teacher=None):
     """Returns (network, state before the first step, steps of training and of evaluation, schedule).
 
-    The schedule ends at `total_steps`; `steps_per_epoch` is for its durations in epochs.
+    The schedule ends at `total_steps`; `steps_per_epoch` is for its durations in epochs. `teacher` is of
+    `distill.make`.
     """
     model, shape = models.create(**config.model), data.input_shape(config.input)
     layers = functools.partial(state.layers, model, shape)
@@ -210,6 +216,8 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float):
         freeze_batch_stats=config.optimizer.freeze_batch_stats,
         state_sharding=state_sharding,
         mix=data.make_mix(config.input),
+        loss=loss.make(config, model.num_classes),
+        teacher=teacher,
     )
     eval_step = steps.make_eval_step(
         model, data.make_preprocess(config.input, train=False), mesh, state_sharding

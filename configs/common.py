@@ -33,14 +33,27 @@ def get_config() -> ConfigDict:
     config.keep_checkpoints = 2  # this number of the latest, and the best by top-1
     config.start_timeout = 600  # seconds in which all processes of the run have to have started
     config.lost_timeout = 120  # seconds without a sign of life that end a run of several processes
+    config.loss = "softmax"  # or "bce": a sigmoid and binary cross-entropy for each class
+    config.bce_threshold = 0.0  # of "bce": targets above are 1, others 0; 1: targets as they are
+    config.bce_sum = False  # of "bce": the sum over the classes; False: their mean
+    config.class_weights = ()  # one a class, in the order of the classes; (): all alike
     config.label_smoothing = 0.0  # weight of all classes alike in the label
     config.aux_weight = 0.3  # of each auxiliary head's loss, where the network has such heads
 
+    config.distill = ConfigDict()
+    config.distill.teacher = ""  # to learn from: DIR, DIR:best, DIR:STEP, LIBRARY/MODEL[:FILE]
+    config.distill.temperature = 4.0  # by which its logits and those of the network are divided
+    config.distill.weight = 0.9  # of the loss beside the teacher's answers; the rest: the labels
+
     config.input = ConfigDict()
-    config.input.source = ""  # tfds:NAME, folder:PATH, digits or synthetic
+    config.input.source = ""  # tfds:NAME, folder:PATH, tar:PATTERN, hf:NAME, digits, synthetic
     config.input.data_dir = ""  # of TFDS; else $TFDS_DATA_DIR, else ~/tensorflow_datasets
     config.input.train_split = "train"  # of TFDS, or a folder's name
     config.input.eval_split = "validation"  # of TFDS, or a folder's name
+    config.input.class_names = ""  # of numbers in tar: and hf:; "imagenet", or a file of names
+    config.input.image_column = ""  # of hf:; "": the only one of images
+    config.input.label_column = ""  # of hf:; "": the only one of classes
+    config.input.ground_truth = ""  # labels of ImageNet's validation images, all in one folder
     config.input.image_size = 224  # pixels a side
     config.input.resize = 256  # the shorter side before a centre crop
     config.input.interpolation = "bilinear"  # or "bicubic"; before a centre crop, as in evaluation

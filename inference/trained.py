@@ -207,7 +207,7 @@ class Trained:
         """Yields the probabilities [num_classes] of each image in turn, in bounded memory.
 
         Args:
-          source: of images, see data/sources.py.
+          source: of images, see data/sources/.
           crops: see `predict`.
           max_broken_images: this number of images that cannot be read are told, and None comes for them.
         """

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from models import layers
@@ -260,7 +259,4 @@ class DropPath(nn.Module):
     active: bool
 
     def __call__(self, x, keep):
-        if not self.active:
-            return x
-        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (len(x), 1, 1, 1))
-        return jnp.where(kept, x / keep, 0).astype(x.dtype)
+        return layers.drop_path(x, (self.make_rng("dropout"), keep) if self.active else None)

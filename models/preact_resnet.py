@@ -75,7 +75,7 @@ class Unit(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, drop=None):
         features = self.convolutions[-1][0]
         stride = max(stride for _, _, stride in self.convolutions)
         same_shape = stride == 1 and x.shape[-1] == features
@@ -99,7 +99,7 @@ class Unit(nn.Module):
             y = self.norm(name=f"bn{i}")(y)
         if self.order == "relu_before_addition":
             y = layers.relu(y)
-        y += shortcut
+        y = layers.drop_path(y, drop) + shortcut
         if self.order == "bn_after_addition":
             y = self.norm(name=f"bn{i}")(y)
         return layers.relu(y) if self.order in ("original", "bn_after_addition") else y
@@ -121,6 +121,7 @@ class Model(nn.Module):
     bottleneck_stride: str = "3x3"  # fb.resnet.torch; "1x1": the authors' code
     stem_norm: bool = True  # the stem ends in BN and ReLU
     first_unit_norm: bool = False  # the first unit has its own BN and ReLU
+    drop_path_rate: float = 0.0  # stochastic depth: of the last unit, see layers.stochastic_depth
     scan: bool = False  # the units of a stage are compiled once, see stages.chain
     remat: bool = False  # less memory, more time, see stages.chain
     dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
@@ -147,6 +148,7 @@ class Model(nn.Module):
             width = 16
             x = activate(conv(width, 3, name="conv1")(x))
         x = layers.see(self, "stem", x)
+        keeps = layers.stochastic_depth(self.drop_path_rate if train else 0, depths)
         for stage, units in enumerate(depths):
             made = tuple(
                 partial(
@@ -156,7 +158,7 @@ class Model(nn.Module):
                 )
                 for i in range(units)
             )
-            x = stages.Stage(made, self.scan, self.remat, name=f"stage{stage + 1}")(x)
+            x = stages.Stage(made, self.scan, self.remat, keeps[stage], name=f"stage{stage + 1}")(x)
             x = layers.see(self, f"stage{stage + 1}", x)
         if self.order == "full_preactivation":
             x = norm(name="last_bn")(x)

@@ -81,12 +81,13 @@ class BasicBlock(nn.Module):
     shortcut: Callable | None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, drop=None):
         y = self.conv(self.width, 3, self.stride, name="conv1")(x)
         y = layers.relu(self.norm(name="bn1")(y))
         y = self.conv(self.width, 3, name="conv2")(y)
         y = self.norm(scale_init=self.last_scale, name="bn2")(y)
         if self.shortcut is not None:
+            y = layers.drop_path(y, drop)
             y += self.shortcut(self.width, self.stride, name="shortcut")(x)
         return layers.relu(y)
 
@@ -103,7 +104,7 @@ class BottleneckBlock(nn.Module):
     stride_in: str
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, drop=None):
         stride_1x1, stride_3x3 = (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
         y = self.conv(self.width, 1, stride_1x1, name="conv1")(x)
         y = layers.relu(self.norm(name="bn1")(y))
@@ -112,6 +113,7 @@ class BottleneckBlock(nn.Module):
         y = self.conv(4 * self.width, 1, name="conv3")(y)
         y = self.norm(scale_init=self.last_scale, name="bn3")(y)
         if self.shortcut is not None:
+            y = layers.drop_path(y, drop)
             y += self.shortcut(4 * self.width, self.stride, name="shortcut")(x)
         return layers.relu(y)
 
@@ -131,6 +133,7 @@ class Model(nn.Module):
     shortcut_zeros: str = "after"  # where A pads the channels; "around": as in Idelbayev's weights
     bottleneck_stride: str = "3x3"  # v1.5; "1x1": the paper's
     zero_init_last: bool = False  # never on plain networks, which would output zero
+    drop_path_rate: float = 0.0  # stochastic depth: of the last block, see layers.stochastic_depth
     scan: bool = False  # the blocks of a stage are compiled once, see stages.chain
     remat: bool = False  # less memory, more time, see stages.chain
     dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
@@ -173,10 +176,11 @@ class Model(nn.Module):
             x = conv(width, 3, name="conv1")(x)
             x = layers.relu(norm(name="bn1")(x))
         x = layers.see(self, "stem", x)
+        keeps = layers.stochastic_depth(self.drop_path_rate if train else 0, depths)
         for stage, blocks in enumerate(depths):
             strides = (2 if stage > 0 else 1, *(1,) * (blocks - 1))
             made = tuple(partial(block, width * 2**stage, stride=stride) for stride in strides)
-            x = stages.Stage(made, self.scan, self.remat, name=f"stage{stage + 1}")(x)
+            x = stages.Stage(made, self.scan, self.remat, keeps[stage], name=f"stage{stage + 1}")(x)
             x = layers.see(self, f"stage{stage + 1}", x)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)

@@ -39,7 +39,7 @@ class Block(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, drop=None):
         y = self.conv(self.width, 1, name="conv1")(x)
         y = layers.relu(self.norm(name="bn1")(y))
         y = self.conv(self.width, 3, self.stride, groups=self.cardinality, name="conv2")(y)
@@ -49,7 +49,7 @@ class Block(nn.Module):
         shortcut = Shortcut(
             self.features, self.stride, "B", "after", self.conv, self.norm, name="shortcut"
         )
-        return layers.relu(shortcut(x) + y)
+        return layers.relu(shortcut(x) + layers.drop_path(y, drop))
 
 
 class Model(nn.Module):
@@ -64,6 +64,7 @@ class Model(nn.Module):
     cardinality: int = 32  # number of paths
     base_width: int = 4  # channels of a path in the first stage
     layout: str = "imagenet"  # "cifar": section 5.3, three stages, depth 9n + 2
+    drop_path_rate: float = 0.0  # stochastic depth: of the last block, see layers.stochastic_depth
     dtype: str = "float32"  # of the computation; parameters, statistics, logits stay float32
 
     @nn.compact
@@ -80,6 +81,7 @@ class Model(nn.Module):
             x = conv(64, 3, name="conv1")(x)
             x = layers.relu(norm(name="bn1")(x))
         x = layers.see(self, "stem", x)
+        keeps = layers.stochastic_depth(self.drop_path_rate if train else 0, depths)
         for stage, blocks in enumerate(depths):
             made = tuple(
                 partial(
@@ -93,7 +95,7 @@ class Model(nn.Module):
                 )
                 for i in range(blocks)
             )
-            x = stages.Stage(made, name=f"stage{stage + 1}")(x)
+            x = stages.Stage(made, keeps=keeps[stage], name=f"stage{stage + 1}")(x)
             x = layers.see(self, f"stage{stage + 1}", x)
         x = jnp.mean(x, axis=(1, 2))
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x)

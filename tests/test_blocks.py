@@ -241,7 +241,8 @@ def imagenet_stem(layers, x, width):
         {"shortcut": "A"},
         {"shortcut": "A", "shortcut_zeros": "around"},
         {"shortcut": "C"},
-        {"residual": False},
+        {"residual": False, "drop_path_rate": 0.6},
+        {"shortcut": "A", "drop_path_rate": 0.6},
     ],
 )
 def test_resnet_of_cifar(monkeypatch, fields):
@@ -252,6 +253,9 @@ def test_resnet_of_cifar(monkeypatch, fields):
         y = layers.norm(layers.conv(y, width, 3))
         if not fields.get("residual", True):
             return relu(y)
+        y = layers.drop(
+            y, fields.get("drop_path_rate", 0) * stride / 2, True
+        )  # of 2, the second has it
         if fields["shortcut"] == "C":
             return relu(y + layers.norm(layers.conv(x, width, 1, stride)))
         x = pad_channels(x, width, stride)
@@ -266,36 +270,47 @@ def test_resnet_of_cifar(monkeypatch, fields):
     compare(monkeypatch, reference, "resnet", pictures(8), layout="cifar", depth=8, **fields)
 
 
-def residual_block(layers, x, convolutions):
-    """Figure 5: each convolution and BN, ReLU between; shortcut B, a 1x1 where the shape changes."""
+def residual_block(layers, x, convolutions, rate=0):
+    """Figure 5: each convolution and BN, ReLU between; shortcut B, a 1x1 where the shape changes.
+
+    Without the convolutions where they are dropped, at `rate` (arXiv:1603.09382).
+    """
     features = convolutions[-1][0]
     stride = max(stride for _, _, stride, *_ in convolutions)
     y = x
     for i, (width, kernel, step, *groups) in enumerate(convolutions):
         y = layers.conv(relu(y) if i else y, width, kernel, step, None, *groups)
         y = layers.norm(y)
+    y = layers.drop(y, rate, True)
     if x.shape[-1] != features or stride > 1:
         x = layers.norm(layers.conv(x, features, 1, stride))
     return relu(y + x)
 
 
 @pytest.mark.parametrize(
-    "fields", [{"depth": 18}, {"depth": 50}, {"depth": 50, "bottleneck_stride": "1x1"}]
+    "fields",
+    [
+        {"depth": 18},
+        {"depth": 50, "drop_path_rate": 0.6},
+        {"depth": 50, "bottleneck_stride": "1x1"},
+    ],
 )
 def test_resnet_of_imagenet(monkeypatch, fields):
     monkeypatch.setattr(resnet, "blocks_per_stage", lambda *_: (2, 1))
 
     def reference(layers, x):
-        def block(x, width, stride):
+        def block(x, width, stride, number):
             if fields["depth"] == 18:
                 return residual_block(layers, x, [(width, 3, stride), (width, 3, 1)])
             of_1x1, of_3x3 = (stride, 1) if "bottleneck_stride" in fields else (1, stride)
             convolutions = [(width, 1, of_1x1), (width, 3, of_3x3), (4 * width, 1, 1)]
-            return residual_block(layers, x, convolutions)
+            return residual_block(
+                layers, x, convolutions, fields.get("drop_path_rate", 0) * number / 3
+            )
 
         x = imagenet_stem(layers, x, 64)
-        x = layers.see("stage1", block(block(x, 64, 1), 64, 1))
-        x = layers.see("stage2", block(x, 128, 2))
+        x = layers.see("stage1", block(block(x, 64, 1, 1), 64, 1, 2))
+        x = layers.see("stage2", block(x, 128, 2, 3))
         return layers.dense(x.mean((1, 2)), CLASSES)
 
     compare(monkeypatch, reference, "resnet", pictures(16), **fields)
@@ -304,28 +319,28 @@ def test_resnet_of_imagenet(monkeypatch, fields):
 @pytest.mark.parametrize("layout", ["cifar", "imagenet"])
 def test_resnext(monkeypatch, layout):
     monkeypatch.setattr(resnext, "blocks_per_stage", lambda *_: (2, 1))
-    paths, width = 3, 2
+    paths, width, rate = 3, 2, 0.6 if layout == "cifar" else 0.0
 
     def reference(layers, x):
-        def block(x, stage, stride):
+        def block(x, stage, stride, number):
             grouped, features = paths * width * stage, 256 * stage
             convolutions = [(grouped, 1, 1), (grouped, 3, stride, paths), (features, 1, 1)]
-            return residual_block(layers, x, convolutions)
+            return residual_block(layers, x, convolutions, rate * number / 3)
 
         if layout == "imagenet":
             x = imagenet_stem(layers, x, 64)
         else:
             x = layers.see("stem", relu(layers.norm(layers.conv(x, 64, 3))))
-        x = layers.see("stage1", block(block(x, 1, 1), 1, 1))
-        x = layers.see("stage2", block(x, 2, 2))
+        x = layers.see("stage1", block(block(x, 1, 1, 1), 1, 1, 2))
+        x = layers.see("stage2", block(x, 2, 2, 3))
         return layers.dense(x.mean((1, 2)), CLASSES)
 
-    fields = {"layout": layout, "cardinality": paths, "base_width": width}
+    fields = {"layout": layout, "cardinality": paths, "base_width": width, "drop_path_rate": rate}
     side = 16 if layout == "imagenet" else 8
     compare(monkeypatch, reference, "resnext", pictures(side), **fields)
 
 
-def preactivation_unit(layers, x, convolutions, order, option, first):
+def preactivation_unit(layers, x, convolutions, order, option, first, rate):
     """Figure 4 of the paper, with two or three convolutions; `first`: the stem was the activation."""
     features = convolutions[-1][0]
     stride = max(stride for *_, stride in convolutions)
@@ -351,7 +366,7 @@ def preactivation_unit(layers, x, convolutions, order, option, first):
             shortcut = each(layers.conv(y, features, 1, stride), [s for s in after if s == "BN"])
     for i, geometry in enumerate(convolutions):
         y = layers.conv(each(y, ["BN", "ReLU"]) if i else y, *geometry)
-    return each(each(y, after) + shortcut, end)
+    return each(layers.drop(each(y, after), rate, True) + shortcut, end)
 
 
 @pytest.mark.parametrize(
@@ -359,9 +374,9 @@ def preactivation_unit(layers, x, convolutions, order, option, first):
     [
         {"order": "original", "block": "basic"},
         {"order": "bn_after_addition", "bottleneck_stride": "1x1"},
-        {"order": "relu_before_addition", "block": "basic"},
+        {"order": "relu_before_addition", "block": "basic", "drop_path_rate": 0.6},
         {"order": "relu_only_preactivation"},
-        {"block": "basic", "shortcut": "A"},
+        {"block": "basic", "shortcut": "A", "drop_path_rate": 0.6},
         {},
         {"layout": "imagenet", "first_unit_norm": True},
     ],
@@ -371,20 +386,21 @@ def test_preactivation_resnet(monkeypatch, fields):
     order = fields.get("order", "full_preactivation")
 
     def reference(layers, x):
-        def unit(x, width, stride, first=False):
+        def unit(x, width, stride, number, first=False):
             of_1x1, of_3x3 = (stride, 1) if "bottleneck_stride" in fields else (1, stride)
             convolutions = [(width, 1, of_1x1), (width, 3, of_3x3), (4 * width, 1, 1)]
             if "block" in fields:
                 convolutions = [(width, 3, stride), (width, 3, 1)]
             option = fields.get("shortcut", "B")
-            return preactivation_unit(layers, x, convolutions, order, option, first)
+            rate = fields.get("drop_path_rate", 0) * number / 3
+            return preactivation_unit(layers, x, convolutions, order, option, first, rate)
 
         if "layout" in fields:
             width, x = 64, imagenet_stem(layers, x, 64)
         else:
             width, x = 16, layers.see("stem", relu(layers.norm(layers.conv(x, 16, 3))))
-        x = layers.see("stage1", unit(x, width, 1, first="first_unit_norm" not in fields))
-        x = layers.see("stage2", unit(unit(x, 2 * width, 2), 2 * width, 1))
+        x = layers.see("stage1", unit(x, width, 1, 1, "first_unit_norm" not in fields))
+        x = layers.see("stage2", unit(unit(x, 2 * width, 2, 2), 2 * width, 1, 3))
         if order == "full_preactivation":
             x = layers.norm(x)
         if order in ("full_preactivation", "relu_only_preactivation"):

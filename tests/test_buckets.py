@@ -31,7 +31,7 @@ FEW = [
 ]
 # What commands read and write besides, in one process; it prints what the test looks at.
 USES = """
-import json, os, pathlib, subprocess, sys
+import io, json, os, pathlib, subprocess, sys, tarfile
 import fsspec
 from analysis import curves
 from data import sources
@@ -46,6 +46,16 @@ for path in ("photos/cat/1.jpg", "photos/cat/2.jpg", "photos/dog/3.jpg"):
     files.write_bytes(files.absolute(f"{root}/{path}"), path.encode())
 photos = sources.Folder(f"{root}/photos", "train", "train")
 found["photos"] = [photos[i][0].decode() for i in range(len(photos))]
+shard = io.BytesIO()
+with tarfile.open(fileobj=shard, mode="w") as tar:
+    for name, content in (("1.jpg", b"one"), ("1.cls", b"0"), ("2.jpg", b"second"), ("2.cls", b"1")):
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+files.write_bytes(files.absolute(f"{root}/shards/train-0.tar"), shard.getvalue())
+for pattern in ("", "/train-{0..0}.tar", "/*-0.tar"):
+    shards = sources.Shards(f"{root}/shards{pattern}", "train", "train")
+    found.setdefault("shards", []).append([(shards[i][0].decode(), shards[i][1]) for i in range(len(shards))])
 for path in (disk / "tiny" / "1.0.0").iterdir():
     files.write_bytes(files.absolute(f"{root}/sets/tiny/1.0.0") / path.name, path.read_bytes())
 found["records"] = len(sources.tfds_source("tiny", "train", f"{root}/sets")[2][0])
@@ -138,6 +148,7 @@ def test_a_killed_run_goes_on_from_the_bucket_alone(
     assert seen == pytest.approx(expected)
     assert found["picture"] == "PNG"
     assert found["photos"] == ["photos/cat/1.jpg", "photos/dog/3.jpg"]  # a fifth is held out
+    assert found["shards"] == [[["one", 0], ["second", 1]]] * 3
     assert found["records"] > 100
     assert found["genotype"] == "[[3,3,8,1,[0]]]"
     assert found["mistake"].endswith("there is no such bucket; make it first")

@@ -537,7 +537,9 @@ def test_folder_without_images_says_where_they_belong(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "imagenet", "folder:", "tfds:", "digit"])
 def test_unknown_source_lists_the_choices(name):
-    with pytest.raises(ValueError, match="tfds:NAME, folder:PATH, digits or synthetic"):
+    with pytest.raises(
+        ValueError, match="tfds:NAME, folder:PATH, tar:PATTERN, hf:NAME, digits or synthetic"
+    ):
         data.open_source(input_config(source=name), train=True)
 
 

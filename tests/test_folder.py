@@ -14,6 +14,7 @@ import data
 from configs import common, imagenette, small
 from data import sources
 from data.messages import some
+from data.sources import files, folder
 from training import runs
 
 
@@ -163,8 +164,8 @@ def test_a_folder_with_splits_of_other_names_is_none_without_splits(pets):
 
 def test_a_folder_without_splits_is_listed_once(pets, monkeypatch):
     listed = []
-    listing = sources._listing
-    monkeypatch.setattr(sources, "_listing", lambda at: listed.append(at.name) or listing(at))
+    listing = folder.listing
+    monkeypatch.setattr(folder, "listing", lambda at: listed.append(at.name) or listing(at))
     opened(pets / "train")
     assert listed.count("dog") == 1
 
@@ -267,11 +268,11 @@ def test_a_bucket_is_asked_once_a_folder_and_never_for_an_image(pets, monkeypatc
             return super().ls(path, **more)
 
     monkeypatch.setattr(
-        sources.fsspec.core, "url_to_fs", lambda path: (Bucket(), path.removeprefix("s3://bucket"))
+        files.fsspec.core, "url_to_fs", lambda path: (Bucket(), path.removeprefix("s3://bucket"))
     )
     folder = f"s3://bucket{pets}/train"
-    assert sources._listing(f"{folder}/cat").images == ["0.png", "1.png", "2.png"]
-    assert sources._listing(folder).folders == ["cat", "dog"]
+    assert files.listing(f"{folder}/cat").images == ["0.png", "1.png", "2.png"]
+    assert files.listing(folder).folders == ["cat", "dog"]
     assert asked == ["train/cat", "train"]
 
 
@@ -293,7 +294,7 @@ def make_folder(path):
 
 
 def make_huge(path):
-    os.truncate(path, sources.MAX_BYTES + 1)  # sparse: it takes no room
+    os.truncate(path, files.MAX_BYTES + 1)  # sparse: it takes no room
 
 
 def spoil(path):

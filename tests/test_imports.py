@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "models": {"jax", "flax.linen", "numpy", "safetensors", "etils", "tqdm", "models"},
     "data": {
         "numpy", "grain", "tensorflow_datasets", "jax", "data",
-        "simplejpeg", "cv2", "PIL", "pillow_heif", "sklearn", "etils", "fsspec", "tqdm",
+        "simplejpeg", "cv2", "PIL", "pillow_heif", "sklearn", "scipy", "etils", "fsspec", "tqdm", "datasets",
     },
     "training": {
         "jax", "jaxlib", "flax", "optax", "orbax", "numpy", "training",

@@ -1,8 +1,10 @@
 """A stage answers and learns alike as blocks one by one, as a loop, and with rematerialisation."""
 
+import itertools
 import math
 
 import flax
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,10 +14,11 @@ from conftest import normal
 
 import analysis
 import models
+from models.layers import drop_path, stages, stochastic_depth
 
 NETWORKS = {
-    "resnet": {"depth": 20, "layout": "cifar"},
-    "preact_resnet": {"depth": 20, "layout": "cifar"},
+    "resnet": {"depth": 20, "layout": "cifar", "drop_path_rate": 0.5},
+    "preact_resnet": {"depth": 20, "layout": "cifar", "drop_path_rate": 0.5},
     "densenet": {"depth": 10, "layout": "cifar", "bottleneck": False, "dropout": 0.2},
 }
 CASES = [
@@ -57,6 +60,39 @@ def learn(name, **fields):
 
     learned = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
     return jax.jit(module.apply)(variables, images), learned
+
+
+def test_branches_are_dropped_more_often_the_deeper_they_are():
+    keeps = stochastic_depth(0.5, (3, 4, 1))
+    assert [len(of_stage) for of_stage in keeps] == [3, 4, 1]
+    np.testing.assert_allclose(sum(keeps, ()), 1 - np.arange(1, 9) / 8 * 0.5)
+    assert stochastic_depth(0.0, (3, 4, 1)) == [(), (), ()]
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_each_block_of_a_stage_drops_its_branch_as_often_as_it_says(scan):
+    """Branches of ones, a block each: an image gets the sum of 1 / keep of those that it keeps."""
+
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x, drop=None):
+            return x + drop_path(
+                self.param("one", nn.initializers.ones, ()) * jnp.ones_like(x), drop
+            )
+
+    keeps, number = (0.9, 0.5, 0.25), 2000
+    stage = stages.Stage((Block,) * 3, scan, keeps=keeps)
+    x = jnp.zeros((number, 2))
+    variables = {"params": {f"block{i}": {"one": jnp.ones(())} for i in (1, 2, 3)}}
+    found = np.asarray(stage.apply(variables, x, rngs={"dropout": jax.random.key(0)}))
+    np.testing.assert_array_equal(found[:, 0], found[:, 1])  # all of an image, or nothing
+    coins = np.array(list(itertools.product((0, 1), repeat=3)))
+    sums = coins @ (1 / np.array(keeps))
+    of_images = np.abs(found[:, :1] - sums).argmin(1)
+    np.testing.assert_allclose(found[:, 0], sums[of_images], rtol=1e-6)
+    kept = coins[of_images]
+    np.testing.assert_allclose(kept.mean(0), keeps, atol=2 / number**0.5)  # 4 standard errors
+    assert np.abs(np.corrcoef(kept.T) - np.eye(3)).max() < 4 / number**0.5
 
 
 @pytest.mark.slow

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import assert_alike
 
-from training import sharding, state, steps
+from configs import common
+from training import loss, sharding, state, steps
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), np.uint8)
 LABELS = np.arange(6, dtype=np.int32) % 3
@@ -27,10 +29,17 @@ class Network(nn.Module):
 
 
 def one_step(
-    aux_weight, step=5, total_steps=10, label_smoothing=0.0, mix=None, images=IMAGES, labels=LABELS
+    aux_weight,
+    step=5,
+    total_steps=10,
+    label_smoothing=0.0,
+    devices=1,
+    images=IMAGES,
+    labels=LABELS,
+    **more,
 ):
     """Returns (loss, parameters before, parameters after) of one step of SGD with rate 1."""
-    mesh = sharding.make_mesh(jax.devices()[:1])
+    mesh = sharding.make_mesh(jax.devices()[:devices])
     network, tx = Network(), optax.sgd(1.0)
     before = state.create(network, tx, (4, 4, 3), 0, mesh)
     before = before.replace(step=jnp.array(step, jnp.int32))
@@ -43,7 +52,7 @@ def one_step(
         label_smoothing=label_smoothing,
         aux_weight=aux_weight,
         total_steps=total_steps,
-        mix=mix,
+        **more,
     )
     batch = sharding.to_global({"image": images, "label": labels}, mesh)
     after, metrics = train_step(before, batch, steps.make_key(0, mesh))
@@ -95,6 +104,22 @@ def test_the_network_sees_and_answers_what_the_mixing_makes():
     mixed = one_step(0.3, label_smoothing=0.1, mix=swap)
     given = one_step(0.3, label_smoothing=0.1, images=IMAGES[::-1], labels=np.roll(LABELS, 1))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), mixed, given)
+
+
+@pytest.mark.parametrize("fields", [{"loss": "bce"}, {"class_weights": (1.0, 2.0, 7.0)}])
+def test_another_loss_is_that_of_each_head_on_any_number_of_devices(fields):
+    config = common.get_config()
+    config.update(fields)
+    function = loss.make(config, 3)
+    found, before, after = one_step(0.4, loss=function)
+    x = np.float32(IMAGES).mean((1, 2)) / 255
+    last, head = (x @ before[name]["kernel"] + before[name]["bias"] for name in ("last", "head"))
+    targets = np.eye(3, dtype=np.float32)[LABELS]
+    expected = function(last * 0.5, targets) + 0.4 * function(head, targets)
+    assert found == pytest.approx(float(expected), rel=1e-5)
+    of_two, _, after_two = one_step(0.4, loss=function, devices=2)
+    assert of_two == pytest.approx(found, rel=1e-6)
+    assert_alike(jax.tree.leaves(after_two), jax.tree.leaves(after))
 
 
 def test_each_step_of_each_seed_augments_and_drops_by_keys_of_its_own():

@@ -12,7 +12,7 @@ import traceback
 
 import jax
 from absl import app, flags, logging
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict, config_flags
 
@@ -202,15 +202,10 @@ def config_of(header: dict) -> ConfigDict | None:
     sections = [recorded.get(name) for name in ("input", "model", "optimizer")]
     if not all(isinstance(section, dict) for section in sections) or "total_steps" not in recorded:
         return None
-    config = ConfigDict(_with_tuples(recorded))
-    config.update_from_flattened_dict(
-        {
-            k: v
-            for k, v in metrics.BEFORE_THERE_WAS.items()
-            if k not in flatten_dict(recorded, sep=".")
-        }
-    )
-    return config
+    fields = flatten_dict(recorded, sep=".", keep_empty_nodes=True)
+    for name, value in metrics.BEFORE_THERE_WAS.items():
+        fields.setdefault(name, value)
+    return ConfigDict(_with_tuples(unflatten_dict(fields, sep=".")))
 
 
 def _with_tuples(value):

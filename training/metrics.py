@@ -25,7 +25,18 @@ BEFORE_THERE_WAS = {
     "init": "",
     "start_timeout": 600,
     "lost_timeout": 120,
+    "loss": "softmax",
+    "bce_threshold": 0.0,
+    "bce_sum": False,
+    "class_weights": (),
+    "distill.teacher": "",
+    "distill.temperature": 4.0,
+    "distill.weight": 0.9,
+    "input.class_names": "",
     "input.exif_orientation": False,
+    "input.ground_truth": "",
+    "input.image_column": "",
+    "input.label_column": "",
     "input.interpolation": "bilinear",
     "input.squash": False,
     "input.auto_augment": "",
@@ -52,6 +63,7 @@ BEFORE_NETWORKS_HAD = {
     "model.stem_norm": True,
     "model.compression": False,
     "model.pooled_last": False,
+    "model.drop_path_rate": 0.0,
 }
 
 # Fields of the sections input and model on which no evaluation depends.
@@ -63,6 +75,9 @@ ONLY_FOR_TRAINING = {
     *(f"input.{name}" for name in ("mixup_alpha", "cutmix_alpha", "mixup_prob")),
     *(f"input.{name}" for name in ("mixup_switch_prob", "threads", "max_broken_images")),
     *(f"model.{name}" for name in ("dropout", "drop_path_keep", "initialization", "bn_momentum")),
+    *(f"input.{name}" for name in ("threads", "max_broken_images")),
+    *(f"model.{name}" for name in ("dropout", "drop_path_keep", "drop_path_rate")),
+    *(f"model.{name}" for name in ("initialization", "bn_momentum")),
 }
 
 

@@ -51,8 +51,12 @@ RANGES = {
     "keep_checkpoints": COUNT,
     "start_timeout": COUNT,
     "lost_timeout": COUNT,
+    "bce_threshold": PART,
+    "class_weights": POSITIVE,
     "label_smoothing": PART_NOT_1,
     "aux_weight": NOT_NEGATIVE,
+    "distill.temperature": POSITIVE,
+    "distill.weight": PART,
     "input.image_size": COUNT_OR_0,  # 0: that of what the run starts from
     "input.resize": COUNT_OR_0,
     "input.min_area": PART_NOT_0,
@@ -94,6 +98,7 @@ RANGES = {
     "model.filter_rms": NOT_NEGATIVE,
     "model.dropout": PART_NOT_1,
     "model.drop_path_keep": PART_NOT_0,
+    "model.drop_path_rate": PART_NOT_1,
     "model.bn_momentum": PART_NOT_1,
 }
 

@@ -12,7 +12,7 @@ import jax
 from etils import epath
 
 from data.messages import some, tell
-from training import command, files, initial, metrics
+from training import command, distill, files, initial, metrics
 
 # Fields that a resumed run may change. Another length changes the learning rates that are to come.
 MAY_DIFFER = {
@@ -27,6 +27,7 @@ MAY_DIFFER = {
     "keep_checkpoints",
     "start_timeout",
     "lost_timeout",
+    "distill.teacher",  # its name; its weights are compared, see `distill.make`
     "input.data_dir",
     "input.threads",
     "input.max_broken_images",
@@ -176,7 +177,13 @@ def last_evaluation(lines: list[dict], step: int) -> dict[str, float]:
 
 
 def header(
-    config, count, total_steps: int, train_source, changes: list[str], started: dict | None
+    config,
+    count,
+    total_steps: int,
+    train_source,
+    changes: list[str],
+    started: dict | None,
+    teacher: distill.Teacher | None,
 ) -> dict:
     """Returns what made this run: the first line of metrics.jsonl; `started` is what `initial.take` says."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -184,6 +191,7 @@ def header(
         "config": config.to_dict(),
         "changes": changes,
         "started": started,
+        "teacher": teacher and teacher.record,
         "classes": train_source.class_names,
         "images": len(train_source),
         "command": " ".join(sys.argv),
@@ -212,6 +220,7 @@ def banner(made: dict, train_source, eval_source, workdir, step: int) -> str:
         f"devices: {made['devices']['count']} x {made['devices']['kind']}, "
         f"{made['processes']} process(es)\n"
         + (f"{initial.told(made['started'])}\n" if made["started"] else "")
+        + (f"{distill.told(made['teacher'])}\n" if made["teacher"] else "")
         + f"results: {workdir}"
         + (f", resumed at step {step}{changes}" if step else "")
     )

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from training import loss as losses
 from training.sharding import replicated, split, split_batch
 from training.state import TrainState
 
@@ -20,6 +21,8 @@ def make_train_step(
     freeze_batch_stats: bool = False,
     state_sharding=None,
     mix=None,
+    loss: losses.Loss = losses.softmax,
+    teacher=None,
 ):
     """Returns the compiled `step(state, batch, key) -> (state, metrics)`; it donates the state.
 
@@ -38,12 +41,22 @@ def make_train_step(
       freeze_batch_stats: BatchNorm normalises by its running statistics, which stay as they are.
       state_sharding: of `training.sharding.of_state`; None: everything on every device.
       mix: `f(key, images, targets) -> (images, targets)`, from `data.make_mix`; None: not at all.
+      loss: of `training.loss`.
+      teacher: of `training.distill`, which sees the same augmented images; or None.
+
+    Raises:
+      ValueError: the network computes in float16, in which small gradients are 0.
     """
+    if getattr(model, "dtype", "") == "float16":
+        raise ValueError(
+            "model.dtype float16 does not train, since small gradients are lost in it: choose bfloat16, which "
+            "takes as much memory, or float32"
+        )
     num_classes = model.num_classes
     model, state_sharding = split(model, mesh), state_sharding or replicated(mesh)
     mutable = ["aux_logits"] if freeze_batch_stats else ["aux_logits", "batch_stats"]
 
-    def step(state: TrainState, batch, key):
+    def step(state: TrainState, batch, key, *of_teacher):
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = preprocess(augment_key, batch["image"])
         targets = smooth(batch["label"], num_classes, label_smoothing)
@@ -60,14 +73,24 @@ def make_train_step(
                 rngs={"dropout": dropout_key},
             )
 
-        return update(state, apply, optimizer, targets, aux_weight)
+        learned = teacher.loss(loss, teacher.answer(*of_teacher, images)) if teacher else loss
+        return update(state, apply, optimizer, targets, aux_weight, learned)
 
-    return jax.jit(
+    of_teacher = (teacher.variables,) if teacher else ()
+    compiled = jax.jit(
         step,
-        in_shardings=(state_sharding, split_batch(mesh), replicated(mesh)),
+        in_shardings=(
+            state_sharding,
+            split_batch(mesh),
+            replicated(mesh),
+            *(replicated(mesh) for _ in of_teacher),
+        ),
         out_shardings=(state_sharding, replicated(mesh)),
         donate_argnums=0,
     )
+    if not teacher:
+        return compiled
+    return lambda state, batch, key: compiled(state, batch, key, *of_teacher)
 
 
 def smooth(labels, num_classes: int, label_smoothing: float):
@@ -75,7 +98,14 @@ def smooth(labels, num_classes: int, label_smoothing: float):
     return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), label_smoothing)
 
 
-def update(state: TrainState, apply, optimizer, targets, aux_weight: float = 0.0):
+def update(
+    state: TrainState,
+    apply,
+    optimizer,
+    targets,
+    aux_weight: float = 0.0,
+    loss: losses.Loss = losses.softmax,
+):
     """Returns (the state after one step of the optimizer, {"loss": ..., "top1": ...} before it).
 
     Args:
@@ -84,16 +114,17 @@ def update(state: TrainState, apply, optimizer, targets, aux_weight: float = 0.0
       optimizer: an optax transform.
       targets: float32 [N, num_classes], the probabilities that the network should answer.
       aux_weight: see `make_train_step`.
+      loss: of `training.loss`, for the classifier and each auxiliary head.
     """
 
     def loss_fn(params):
         logits, updates = apply({"params": params, "batch_stats": state.batch_stats})
-        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        total = loss(logits, targets)
         for aux_logits in jax.tree.leaves(updates.get("aux_logits", {})):
-            loss += aux_weight * optax.softmax_cross_entropy(aux_logits, targets).mean()
-        return loss, (logits, updates.get("batch_stats", state.batch_stats))
+            total += aux_weight * loss(aux_logits, targets)
+        return total, (logits, updates.get("batch_stats", state.batch_stats))
 
-    (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    (total, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     new_state = TrainState(
         step=state.step + 1,
@@ -102,7 +133,7 @@ def update(state: TrainState, apply, optimizer, targets, aux_weight: float = 0.0
         opt_state=opt_state,
     )
     top1 = jnp.mean(jnp.argmax(logits, axis=-1) == jnp.argmax(targets, axis=-1))
-    return new_state, {"loss": loss, "top1": top1}
+    return new_state, {"loss": total, "top1": top1}
 
 
 def interval(in_steps: int, in_epochs: float, steps_per_epoch: float) -> int:

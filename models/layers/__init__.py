@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from models.layers.activation import relu, relu6
 from models.layers.convolution import convolve
+from models.layers.drop_path import drop_path, stochastic_depth
 from models.layers.fusion import materialize
 from models.layers.normalization import batch_norm, local_response_norm
 from models.layers.pooling import adaptive_average_pool, avg_pool, max_pool, max_pool_ceil
@@ -25,6 +26,7 @@ __all__ = [
     "check_not_empty",
     "conv",
     "convolve",
+    "drop_path",
     "local_response_norm",
     "materialize",
     "max_pool",
@@ -33,6 +35,7 @@ __all__ = [
     "relu",
     "relu6",
     "see",
+    "stochastic_depth",
     "use_stock",
 ]
 

@@ -1,0 +1,83 @@
+"""What training makes small: losses of logits beside the probabilities that a network should answer."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+LOSSES = ("softmax", "bce")
+Loss = Callable[[jax.Array, jax.Array], jax.Array]  # (logits, targets), [N, classes] each
+
+
+def softmax(logits, targets):
+    """Returns the mean cross-entropy of the softmax."""
+    return optax.softmax_cross_entropy(logits, targets).mean()
+
+
+def make(config, num_classes: int) -> Loss:
+    """Returns the loss of a config, a mean over the images.
+
+    Args:
+      config: whole; its fields `loss`, `bce_threshold`, `bce_sum`, `class_weights` and `label_smoothing`.
+      num_classes: of the network.
+
+    Raises:
+      ValueError: there is no such loss, or its fields do not fit each other or the classes.
+    """
+    if config.loss not in LOSSES:
+        raise ValueError(f"loss {config.loss!r}: choose one of {', '.join(LOSSES)}")
+    weights = config.class_weights
+    if weights and len(weights) != num_classes:
+        raise ValueError(
+            f"class_weights has {len(weights)} numbers, and there are {num_classes} classes: "
+            "give one a class, in the order of the classes, or () for none"
+        )
+    if config.loss == "bce":
+        return binary(num_classes, config)
+    return weighted_softmax(weights, config.label_smoothing) if weights else softmax
+
+
+def weighted_softmax(weights: tuple[float, ...], label_smoothing: float) -> Loss:
+    """Returns `softmax` with a weight a class, as torch.nn.CrossEntropyLoss(weight, label_smoothing=...).
+
+    It is divided by the weights of the labels, without smoothing. An image of two classes, mixed,
+    weighs as much as its parts.
+    """
+    by_class = jnp.array(weights, jnp.float32)
+
+    def loss(logits, targets):
+        of_images = -jnp.sum(by_class * targets * jax.nn.log_softmax(logits), axis=-1)
+        of_labels = (targets @ by_class - label_smoothing * by_class.mean()) / (1 - label_smoothing)
+        return of_images.sum() / of_labels.sum()
+
+    return loss
+
+
+def binary(num_classes: int, config) -> Loss:
+    """Returns the cross-entropy of a sigmoid a class (arXiv:2110.00476).
+
+    Targets above `bce_threshold` count as 1, others as 0, so that an image mixed of two has both classes;
+    at 1 they count as what they are. It is the mean over the classes, or with `bce_sum` their sum, as
+    timm's BinaryCrossEntropy. `class_weights` multiply what each class adds.
+
+    Raises:
+      ValueError: with this label smoothing all targets are on one side of the threshold.
+    """
+    threshold, smoothing = config.bce_threshold, config.label_smoothing
+    others = smoothing / num_classes
+    if threshold < 1 and not others <= threshold < 1 - smoothing + others:
+        raise ValueError(
+            f"bce_threshold {threshold} does not lie between the targets of label_smoothing {smoothing}, "
+            f"{others:.3g} and {1 - smoothing + others:.3g}: set label_smoothing=0, bce_threshold=0.2, or 1 "
+            "for targets as they are"
+        )
+    weights = jnp.array(config.class_weights or (1.0,), jnp.float32)
+    reduce = jnp.sum if config.bce_sum else jnp.mean
+
+    def loss(logits, targets):
+        if threshold < 1:
+            targets = (targets > threshold).astype(targets.dtype)
+        return reduce(weights * optax.sigmoid_binary_cross_entropy(logits, targets), axis=-1).mean()
+
+    return loss
