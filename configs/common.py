@@ -72,6 +72,7 @@ def get_config() -> ConfigDict:
     config.input.pca_lighting = 0.0  # standard deviation; 0.1 in AlexNet
     config.input.random_erase = 0.0  # part of the images of which a box is erased; 0.25 is usual
     config.input.random_erase_mode = "const"  # the mean; "rand": one colour; "pixel": noise
+    config.input.aug_repeats = 1  # times that an image is in a batch, each augmented anew
     config.input.mixup_alpha = 0.0  # mixes two images by Beta(alpha, alpha); 0: off, 0.2 is usual
     config.input.cutmix_alpha = 0.0  # pastes a part of one into another; 0: off, 1.0 is usual
     config.input.mixup_prob = 1.0  # of mixup or CutMix in a batch

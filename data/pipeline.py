@@ -3,6 +3,8 @@
 A training batch is a pure function of (seed, step): image number j of step s is number
 s * batch_size + j of an endless sequence that goes through the set in a new order each epoch. So a
 run resumes at any step without a saved iterator, and processes share the work without talking.
+With repeated augmentation (arXiv:1901.09335) a batch has so many times fewer images, all of them
+once, then all of them again: its place j is what place j of such a smaller batch would be.
 """
 
 import dataclasses
@@ -70,6 +72,11 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
         raise ValueError(
             f"input.scales {config.scales}: let them be the smallest and the largest side"
         )
+    distinct, rest = divmod(batch_size, config.aug_repeats)
+    if rest:
+        raise ValueError(
+            f"input.aug_repeats {config.aug_repeats}: batch_size {batch_size} is no multiple of it"
+        )
     source = _maybe_load(source, config)
     shape, form = input_shape(config), image_form(config)
     local = batch_size // jax.process_count()
@@ -79,7 +86,8 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
     )
 
     def index(position: int) -> int:
-        epoch, i = divmod(position, len(source))
+        step, place = divmod(position, batch_size)
+        epoch, i = divmod(step * distinct + place % distinct, len(source))
         return order(epoch)[i]
 
     def positions(step: int):

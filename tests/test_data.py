@@ -321,6 +321,28 @@ def test_resumed_batches_equal_those_of_a_run_without_a_break(numbered, changes)
 
 
 @READING
+def test_repeated_images_fill_a_batch_and_none_is_left_out(numbered, changes):
+    changes = {"aug_repeats": 3} | changes
+    labels = train_labels(numbered, 6, 6, **changes).reshape(6, 3, 2)
+    assert (labels == labels[:, :1]).all()
+    assert sorted(labels[:, 0].ravel()) == list(range(IMAGES))  # in three epochs of two steps
+    assert_same_batches(
+        train_batches(numbered, 4, 6, start_step=2, **changes),
+        train_batches(numbered, 6, 6, **changes)[2:],
+    )
+
+
+def test_a_repeated_image_is_cropped_anew(numbered):
+    (batch,) = train_batches(numbered, 1, 6, aug_repeats=3, crop="random_resized")
+    assert len(np.unique(batch["image"][::2], axis=0)) == 3
+
+
+def test_a_batch_that_repeats_do_not_fill_is_refused(numbered):
+    with pytest.raises(ValueError, match="aug_repeats 3: batch_size 8 is no multiple"):
+        train_batches(numbered, 1, 8, aug_repeats=3)
+
+
+@READING
 def test_another_seed_gives_another_order(numbered, changes):
     orders = [train_labels(numbered, 1, IMAGES, seed=seed, **changes) for seed in (0, 1)]
     assert not np.array_equal(*orders)

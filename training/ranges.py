@@ -68,6 +68,7 @@ RANGES = {
     "input.hue": Range(0, 0.5),
     "input.pca_lighting": NOT_NEGATIVE,
     "input.random_erase": PART,
+    "input.aug_repeats": COUNT,
     "input.mixup_alpha": NOT_NEGATIVE,
     "input.cutmix_alpha": NOT_NEGATIVE,
     "input.mixup_prob": PART,
