@@ -61,6 +61,7 @@ def get_config() -> ConfigDict:
     config.input.exif_orientation = False  # True: turn photographs, as torchvision does not
     config.input.crop = "random_resized"  # "random_resized", "scale_jitter", "pad" or "center"
     config.input.min_area = 0.08  # of a random resized crop
+    config.input.aspect = "log_uniform"  # or "uniform": of its width to its height, 3/4 to 4/3
     config.input.scales = (256, 480)  # the shorter side under scale jitter
     config.input.padding = 4  # of "pad"
     config.input.flip = True  # mirror half of the training images

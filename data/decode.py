@@ -46,6 +46,7 @@ MAX_RESIZED = 2**24  # pixels; what only a strip many times as long as wide beco
 MAX_SQUASHED = 2**16  # pixels a side, as a JPEG may have; Pillow's memory grows with the side
 LARGE = 2**25  # pixels of an image of which no copy is made
 MAX_SCANS = 100  # of a progressive JPEG: each costs time, 10 are usual
+ASPECTS = ("log_uniform", "uniform")  # of random resized crops
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -276,16 +277,30 @@ def _pixels(image: Image.Image) -> np.ndarray:
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
-def random_resized_box(rng: np.random.Generator, height: int, width: int, min_area: float):
+def random_resized_box(
+    rng: np.random.Generator, height: int, width: int, min_area: float, aspect: str = "log_uniform"
+):
     """Draws a box (top, left, height, width) of random area and aspect ratio.
 
     Szegedy et al., arXiv:1409.4842, section 6: area 8 % to 100 %, aspect ratio 3/4 to 4/3. Ten
     draws, then the largest centred box with an allowed aspect ratio.
+
+    Args:
+      rng: of the draws.
+      height: of the image.
+      width: of the image.
+      min_area: of the box, as a part of the image.
+      aspect: one of ASPECTS. "log_uniform", as in torchvision: a ratio is as likely as its inverse.
+        "uniform", which favours wide boxes: their median is 25/24.
     """
     for _ in range(10):
         area = height * width * rng.uniform(min_area, 1.0)
-        aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        ratio = (
+            rng.uniform(3 / 4, 4 / 3)
+            if aspect == "uniform"
+            else math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        )
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             return rng.integers(height - h + 1), rng.integers(width - w + 1), h, w
     w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))

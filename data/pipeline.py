@@ -63,6 +63,10 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
     """
     if config.crop not in CROPS:
         raise ValueError(f"input.crop {config.crop!r}: choose one of {', '.join(CROPS)}")
+    if config.aspect not in decode.ASPECTS:
+        raise ValueError(
+            f"input.aspect {config.aspect!r}: choose one of {', '.join(decode.ASPECTS)}"
+        )
     if config.crop in RANDOM_CROPS and config.in_memory and not isinstance(source, InMemory):
         raise ValueError(
             f"input.crop {config.crop!r} needs whole images, which input.in_memory does not keep: "
@@ -142,7 +146,7 @@ def train_image(encoded: bytes, rng: np.random.Generator, config, form: dict) ->
 
     def draw_box(height: int, width: int):
         if config.crop == "random_resized":
-            return decode.random_resized_box(rng, height, width, config.min_area)
+            return decode.random_resized_box(rng, height, width, config.min_area, config.aspect)
         return decode.scale_jitter_box(rng, height, width, size, config.scales)
 
     if config.crop in RANDOM_CROPS:

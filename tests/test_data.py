@@ -254,6 +254,20 @@ def test_random_resized_box_has_the_areas_and_aspect_ratios_of_the_paper():
     assert abs(np.log(aspect).mean()) < 0.01  # 3/4 as often as 4/3
 
 
+def test_aspect_ratios_are_even_in_the_logarithm_or_in_themselves():
+    rng = np.random.default_rng(0)
+    for aspect, inverse in (("log_uniform", np.log), ("uniform", np.asarray)):
+        boxes = [decode.random_resized_box(rng, 2000, 2000, 0.08, aspect) for _ in range(4000)]
+        ratios = [width / height for _, _, height, width in boxes if height * width < 2e6]
+        found = np.quantile(inverse(ratios), [0, 0.25, 0.5, 0.75, 1])
+        np.testing.assert_allclose(found, np.linspace(inverse(3 / 4), inverse(4 / 3), 5), atol=0.02)
+
+
+def test_an_unknown_aspect_lists_the_choices(numbered):
+    with pytest.raises(ValueError, match="input.aspect 'square': choose one of log_uniform, unif"):
+        train_batches(numbered, 1, 4, aspect="square")
+
+
 def test_random_resized_box_respects_the_smallest_area():
     rng = np.random.default_rng(0)
     boxes = np.array([decode.random_resized_box(rng, 1000, 1000, 0.5) for _ in range(500)])

@@ -45,6 +45,7 @@ BEFORE_THERE_WAS = {
     "input.hue": 0.0,
     "input.random_erase": 0.0,
     "input.random_erase_mode": "const",
+    "input.aspect": "log_uniform",
     "input.aug_repeats": 1,
     "input.mixup_alpha": 0.0,
     "input.cutmix_alpha": 0.0,
@@ -72,7 +73,10 @@ ONLY_FOR_TRAINING = {
     *(f"input.{name}" for name in ("train_split", "crop", "min_area", "scales", "padding", "flip")),
     *(f"input.{name}" for name in ("color_jitter", "pca_lighting", "data_dir", "in_memory")),
     *(f"input.{name}" for name in ("auto_augment", "ra_num_ops", "ra_magnitude")),
-    *(f"input.{name}" for name in ("hue", "aug_repeats", "random_erase", "random_erase_mode")),
+    *(
+        f"input.{name}"
+        for name in ("hue", "aspect", "aug_repeats", "random_erase", "random_erase_mode")
+    ),
     *(f"input.{name}" for name in ("mixup_alpha", "cutmix_alpha", "mixup_prob")),
     *(f"input.{name}" for name in ("mixup_switch_prob", "threads", "max_broken_images")),
     *(f"model.{name}" for name in ("dropout", "drop_path_keep", "initialization", "bn_momentum")),
