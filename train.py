@@ -35,6 +35,7 @@ from training import (
     initial,
     metrics,
     optimizer,
+    profile,
     ranges,
     runs,
     sharding,
@@ -46,20 +47,26 @@ flags.adopt_module_key_flags(command)  # --config and --workdir
 ALLOW = flags.DEFINE_bool(
     "allow_changes", False, "Resume with other fields of the optimizer than the run had."
 )
+PROFILE = flags.DEFINE_string(
+    "profile", "", "Steps to trace, 10:15; WORKDIR/profile gets the trace, the terminal its sum."
+)
 
 
 def main() -> None:
     models.resolve(command.CONFIG.value.model)
-    train(command.CONFIG.value, command.workdir(), ALLOW.value)
+    train(command.CONFIG.value, command.workdir(), ALLOW.value, PROFILE.value)
 
 
-def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]:
+def train(
+    config, workdir: str, allow_changes: bool = False, profiled: str = ""
+) -> dict[str, float]:
     """Trains as `config` says, and returns the figures of the last evaluation.
 
     Args:
       config: what a file of configs/ returns.
       workdir: folder or bucket for the results; holds the run to resume, if any.
       allow_changes: whether a resumed run may have other fields of the optimizer than before.
+      profiled: steps to trace, "10:15", the first and the last; "": none.
 
     Raises:
       ValueError, FileNotFoundError: a mistake in the config, or data that are not there.
@@ -112,6 +119,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         writer = saved.log = stack.enter_context(metrics.Writer(workdir, previous, made, step))
         progress = metrics.Progress(step, total_steps, config.batch_size)
         stack.callback(progress.close)
+        tracer = stack.enter_context(profile.Profile(profiled, workdir, progress.say))
         progress.say(runs.banner(made, train_source, eval_source, workdir, step))
 
         stop = stack.enter_context(command.StopSignal())
@@ -124,9 +132,11 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         # the step donates the old state; so log, evaluate and save the new one, then go on. Each
         # save is also a log, so that a resumed run averages its metrics over the same steps.
         while step < total_steps and not runs.stalled(top1s, config.stop_after_evals):
+            tracer.before(step + 1)
             batch = sharding.to_global(next(batches), mesh)
             train_state, step_metrics = train_step(train_state, batch, key)
             step += 1
+            tracer.after(step, step_metrics)
             pending.append(step_metrics)
             progress.advance()
             if step == first:  # the clock leaves out the compilation
