@@ -37,6 +37,7 @@ from training import (
     loss,
     metrics,
     optimizer,
+    profile,
     ranges,
     runs,
     sharding,
@@ -48,20 +49,26 @@ flags.adopt_module_key_flags(command)  # --config and --workdir
 ALLOW = flags.DEFINE_bool(
     "allow_changes", False, "Resume with other fields of the optimizer than the run had."
 )
+PROFILE = flags.DEFINE_string(
+    "profile", "", "Steps to trace, 10:15; WORKDIR/profile gets the trace, the terminal its sum."
+)
 
 
 def main() -> None:
     models.resolve(command.CONFIG.value.model)
-    train(command.CONFIG.value, command.workdir(), ALLOW.value)
+    train(command.CONFIG.value, command.workdir(), ALLOW.value, PROFILE.value)
 
 
-def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]:
+def train(
+    config, workdir: str, allow_changes: bool = False, profiled: str = ""
+) -> dict[str, float]:
     """Trains as `config` says, and returns the figures of the last evaluation.
 
     Args:
       config: what a file of configs/ returns.
       workdir: folder or bucket for the results; holds the run to resume, if any.
       allow_changes: whether a resumed run may have other fields of the optimizer than before.
+      profiled: steps to trace, "10:15", the first and the last; "": none.
 
     Raises:
       ValueError, FileNotFoundError: a mistake in the config, or data that are not there.
@@ -117,21 +124,24 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
         writer = saved.log = stack.enter_context(metrics.Writer(workdir, previous, made, step))
         progress = metrics.Progress(step, total_steps, config.batch_size)
         stack.callback(progress.close)
+        tracer = stack.enter_context(profile.Profile(profiled, workdir, progress.say))
         progress.say(runs.banner(made, train_source, eval_source, workdir, step))
 
         stop = stack.enter_context(command.StopSignal())
         if step < total_steps:
             progress.say("compiling the training step, or taking it from the cache")
         pending = []  # metrics of the steps since the last log, still on the device
-        result = runs.last_evaluation(previous, step)
+        result, top1s = runs.last_evaluation(previous, step), runs.evaluations(previous, step)
         first, clock, timed_from = step + 1, time.monotonic(), step
         # The order matters for exact resumption. The batch of a step is a function of the step, and
         # the step donates the old state; so log, evaluate and save the new one, then go on. Each
         # save is also a log, so that a resumed run averages its metrics over the same steps.
-        while step < total_steps:
+        while step < total_steps and not runs.stalled(top1s, config.stop_after_evals):
+            tracer.before(step + 1)
             batch = sharding.to_global(next(batches), mesh)
             train_state, step_metrics = train_step(train_state, batch, key)
             step += 1
+            tracer.after(step, step_metrics)
             pending.append(step_metrics)
             progress.advance()
             if step == first:  # the clock leaves out the compilation
@@ -139,8 +149,8 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
                 clock, timed_from = time.monotonic(), step
 
             stopping = stop.received(step)
-            evaluates = due(step, eval_steps) or step == total_steps
-            saves = evaluates or due(step, checkpoint_steps) or stopping
+            evaluates = due(step, eval_steps) or (config.eval_last and step == total_steps)
+            saves = evaluates or due(step, checkpoint_steps) or stopping or step == total_steps
             if not (saves or due(step, config.log_steps)):
                 continue
 
@@ -167,6 +177,7 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
                     writer.write(step, {f"{name}/{key}": value for key, value in found.items()})
                     progress.evaluation(step, name, found)
                 result = results["eval"]
+                top1s.append(result["top1"])
             if saves:
                 if not steps.all_finite(train_state):
                     raise runs.not_finite("the network's weights are", step, schedule, saved)
@@ -177,11 +188,11 @@ def train(config, workdir: str, allow_changes: bool = False) -> dict[str, float]
                 sys.exit(128 + signal.SIGTERM)
             clock, timed_from = time.monotonic(), step
         saved.wait()
-        if not result:  # complete, but its metrics are lost
+        if not result and config.eval_last:  # complete, but its metrics are lost
             result = evaluation.evaluate(eval_step, train_state, eval_sets["eval"], mesh)
 
         progress.say(
-            f"done: evaluation top-1 {result['top1']:.2%} at step {step} "
+            f"{runs.ended(step, total_steps, result, config.stop_after_evals)} "
             f"({time.monotonic() - began:.0f} s). Results are in {workdir}. "
             f"Next: python scripts/predict.py --workdir={workdir} photo.jpg, or scripts/look.py"
         )

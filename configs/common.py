@@ -27,6 +27,8 @@ def get_config() -> ConfigDict:
     config.log_steps = 100  # between two logs; 0: none of their own
     config.eval_epochs = 1.0  # between two evaluations
     config.eval_steps = 0  # wins over eval_epochs where it is above 0
+    config.eval_last = True  # evaluate after the last step; False, and the two at 0: never
+    config.stop_after_evals = 0  # in a row without a better top-1 end the run; 0: none do
     config.eval_train = False  # evaluate on the training images, too, without augmentation
     config.checkpoint_epochs = 1.0  # between two checkpoints
     config.checkpoint_steps = 0  # wins over checkpoint_epochs where it is above 0

@@ -123,7 +123,8 @@ class Search:
                 if self._metric in line and line["step"] > self._reported.get(name, 0):
                     trial.report(line[self._metric], line["step"])
                     self._reported[name] = line["step"]
-                    if line["step"] < standing.total_steps and trial.should_prune():
+                    goes_on = standing.state != "finished" and line["step"] < standing.total_steps
+                    if goes_on and trial.should_prune():
                         self._hopeless.add(name)
             if name in self._hopeless:
                 stop.append(name)
@@ -133,11 +134,11 @@ class Search:
         """Tells the study how a trial's run ended; one that was stopped by a signal can go on later."""
         [standing] = watch.look(self._folder, [name])
         trial, value = self._running.pop(name), standing.latest(self._metric)
-        if name in self._hopeless:
+        if standing.state == "finished" and value is not None and math.isfinite(value):
+            self.study.tell(trial, value)  # it may have ended before its launcher could stop it
+        elif name in self._hopeless:
             self.study.tell(trial, state=TrialState.PRUNED)
             sweep_folder.write_state(self._folder, name, "pruned")
-        elif standing.state == "finished" and value is not None and math.isfinite(value):
-            self.study.tell(trial, value)
         elif standing.state in ("finished", "failed"):
             self.study.tell(trial, state=TrialState.FAIL)
 

@@ -252,7 +252,7 @@ def test_a_search_stops_hopeless_runs_and_takes_up_those_that_were_left(tmp_path
     def opened():
         space = {"optimizer.learning_rate": (0.1, 0.2, 0.3), "seed": spaces.Range(0, 1000)}
         base = digits.get_config()
-        return search.Search(str(tmp_path), sweep, base, space, "eval/loss", trials=7)
+        return search.Search(str(tmp_path), sweep, base, space, "eval/loss", trials=8)
 
     def write(name, losses, state):
         lines = [{"config": {"batch_size": 8}, "total_steps": 20}]
@@ -277,6 +277,11 @@ def test_a_search_stops_hopeless_runs_and_takes_up_those_that_were_left(tmp_path
     searched.ended(bad)
     assert sweep_folder.state(str(tmp_path), bad)["state"] == "pruned"
 
+    early = next(names)
+    write(early, {10: 8.0}, "finished")  # by stop_after_evals
+    assert searched.watch([early]) == []
+    searched.ended(early)
+
     left = next(names)
     write(left, {10: 1.0}, "stopped")  # the launcher was killed here
     again = opened()
@@ -286,7 +291,7 @@ def test_a_search_stops_hopeless_runs_and_takes_up_those_that_were_left(tmp_path
     assert again.watch([left]) == []
     again.ended(left)
     assert next(names, None) is None
-    assert again.summary() == f"7 trials: 6 complete, 1 pruned; best eval/loss 0.2500: {left}"
+    assert again.summary() == f"8 trials: 7 complete, 1 pruned; best eval/loss 0.2500: {left}"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import data
 import models
 import train
 from configs import digits as handwriting
-from training import checkpoints, evaluation, metrics, sharding, state, steps
+from training import checkpoints, evaluation, metrics, runs, sharding, state, steps
 
 
 def lines(workdir, name="train/loss"):
@@ -359,3 +359,34 @@ train.train(config, {str(tmp_path)!r})
 """
     done = subprocess.run(**command("-c", script))
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_can_go_without_any_evaluation(digits, tmp_path, capsys):
+    digits.update(total_steps=2, eval_steps=0, eval_epochs=0.0, eval_last=False)
+    assert train.train(digits, str(tmp_path)) == {}
+    assert lines(tmp_path, "eval/top1") == {}
+    assert "done: not evaluated, at step 2 (" in capsys.readouterr().out
+    assert (tmp_path / "checkpoints" / "00000002").is_dir()
+
+
+def test_a_run_ends_where_evaluations_get_no_better_and_stays_ended(digits, tmp_path, capsys):
+    digits.update(total_steps=6, eval_steps=1, checkpoint_steps=1, stop_after_evals=2)
+    digits.optimizer.learning_rate = 0.0
+    digits.optimizer.freeze_batch_stats = True  # nothing learns, so the first is the best
+
+    top1s = []
+    for _ in range(2):
+        train.train(digits, str(tmp_path))
+        assert "at step 3 of 6: 2 evaluation(s) brought no better" in capsys.readouterr().out
+        top1s.append(lines(tmp_path, "eval/top1"))
+    assert list(top1s[0]) == [1, 2, 3] and top1s[0] == top1s[1]
+
+
+def test_a_run_stalls_after_evaluations_without_a_better_one():
+    assert not runs.stalled([0.5, 0.4, 0.4], 0)
+    assert not runs.stalled([0.5, 0.4], 2)
+    assert runs.stalled([0.5, 0.4, 0.5], 2)
+    assert not runs.stalled([0.5, 0.4, 0.6], 2)
+    assert runs.evaluations([{"step": 1, "eval/top1": 0.1}, {"step": 2, "eval/top1": 0.2}], 1) == [
+        0.1
+    ]

@@ -23,6 +23,8 @@ EVALUATES = {"eval": "evaluation", "eval_train": "training images"}
 # Fields that the configs of older runs lack, and what these runs did.
 BEFORE_THERE_WAS = {
     "init": "",
+    "eval_last": True,
+    "stop_after_evals": 0,
     "start_timeout": 600,
     "lost_timeout": 120,
     "loss": "softmax",

@@ -46,6 +46,7 @@ RANGES = {
     "log_steps": COUNT_OR_0,
     "eval_epochs": NOT_NEGATIVE,
     "eval_steps": COUNT_OR_0,
+    "stop_after_evals": COUNT_OR_0,
     "checkpoint_epochs": NOT_NEGATIVE,
     "checkpoint_steps": COUNT_OR_0,
     "keep_checkpoints": COUNT,

@@ -21,6 +21,8 @@ MAY_DIFFER = {
     "log_steps",
     "eval_steps",
     "eval_epochs",
+    "eval_last",
+    "stop_after_evals",
     "eval_train",
     "checkpoint_steps",
     "checkpoint_epochs",
@@ -174,6 +176,25 @@ def last_evaluation(lines: list[dict], step: int) -> dict[str, float]:
         if line.get("step", 0) <= step and "eval/top1" in line:
             found = {k.removeprefix("eval/"): v for k, v in line.items() if k != "step"}
     return found
+
+
+def evaluations(lines: list[dict], step: int) -> list[float]:
+    """Returns the top-1 of each evaluation up to `step`, in order."""
+    return [
+        line["eval/top1"] for line in lines if line.get("step", 0) <= step and "eval/top1" in line
+    ]
+
+
+def stalled(top1s: list[float], evals: int) -> bool:
+    """Whether the last `evals` evaluations were no better than the best before them; never where it is 0."""
+    return 0 < evals < len(top1s) and max(top1s[-evals:]) <= max(top1s[:-evals])
+
+
+def ended(step: int, total_steps: int, result: dict, evals: int) -> str:
+    """Returns what the terminal shows of a run at its end; `evals` is its `stop_after_evals`."""
+    early = f" of {total_steps}: {evals} evaluation(s) brought no better top-1"
+    found = f"evaluation top-1 {result['top1']:.2%}" if result else "not evaluated,"
+    return f"done: {found} at step {step}" + early * (step < total_steps)
 
 
 def header(
