@@ -60,7 +60,7 @@ def test_a_command_answers_a_mistake_with_one_line(arguments, message, tmp_path)
         ("model.name", "resnot", "available: .*resnet"),
         ("model.num_classes", 7, "the data have 10 classes.*num_classes=10"),
         ("model.dtype", "float16", "model.dtype float16 does not train.*: choose bfloat16"),
-        ("optimizer.name", "sdg", "sgd, rmsprop, adamw"),
+        ("optimizer.name", "sdg", "sgd, rmsprop, adamw, lars, lamb, lion"),
         ("optimizer.schedule", "cosign", "cosine"),
         ("batch_size", 100, "batch_size 100 does not divide by 8 devices: choose 96 or 104"),
         (

@@ -126,6 +126,66 @@ def test_adamw_decays_weights_apart_from_the_gradient(decay, decayed):
     assert_follows(rule, decayed, name="adamw", learning_rate=0.1, decay=decay, **changes)
 
 
+def of_norms(w, step):
+    """Returns the trust ratio of a kernel, 1 of others; here kernels alone have two dimensions."""
+    return np.linalg.norm(w) / np.linalg.norm(step) if w.ndim == 2 else 1.0
+
+
+@DECAYS
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_lars_steps_in_proportion_to_the_kernels(nesterov, decay, decayed):
+    def rule(w, gradients, weight_decay):
+        velocity = 0.0
+        for g in gradients:
+            g = g + weight_decay * w
+            step = 0.1 * g * (0.01 * of_norms(w, g) if w.ndim == 2 else 1)
+            velocity = 0.8 * velocity + step
+            w = w - (step + 0.8 * velocity if nesterov else velocity)
+        return w
+
+    changes = {"momentum": 0.8, "nesterov": nesterov, "weight_decay": 0.05}
+    changes["trust_coefficient"] = 0.01
+    assert_follows(rule, decayed, name="lars", learning_rate=0.1, decay=decay, **changes)
+
+
+@DECAYS
+def test_lamb_steps_in_proportion_to_the_kernels(decay, decayed):
+    def rule(w, gradients, weight_decay):
+        mean, square = 0.0, 0.0
+        for t, g in enumerate(gradients, 1):
+            mean = 0.8 * mean + 0.2 * g
+            square = 0.95 * square + 0.05 * g**2
+            step = mean / (1 - 0.8**t) / (np.sqrt(square / (1 - 0.95**t)) + 1e-3)
+            step = step + weight_decay * w
+            w = w - 0.1 * of_norms(w, step) * step
+        return w
+
+    changes = {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3, "weight_decay": 0.05}
+    assert_follows(rule, decayed, name="lamb", learning_rate=0.1, decay=decay, **changes)
+
+
+@DECAYS
+def test_lion_steps_by_the_sign(decay, decayed):
+    def rule(w, gradients, weight_decay):
+        mean = 0.0
+        for g in gradients:
+            w = w - 0.1 * (np.sign(0.7 * mean + 0.3 * g) + weight_decay * w)
+            mean = 0.95 * mean + 0.05 * g
+        return w
+
+    changes = {"beta1": 0.7, "beta2": 0.95, "weight_decay": 0.05}
+    assert_follows(rule, decayed, name="lion", learning_rate=0.1, decay=decay, **changes)
+
+
+@pytest.mark.parametrize("name", ["lars", "lamb"])
+def test_what_is_zero_learns_all_the_same(name):
+    """Its ratio is 1: a kernel that begins at 0 has none."""
+    tx, _ = optimizer.make(optimizer_config(name=name), 256, STEPS, steps_per_epoch=1)
+    params = {"fc": {"kernel": np.zeros((2, 3), np.float32)}}
+    updates, _ = tx.update({"fc": {"kernel": np.ones((2, 3))}}, tx.init(params), params)
+    np.testing.assert_allclose(updates["fc"]["kernel"], -0.1, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", optimizer.OPTIMIZERS)
 def test_each_optimizer_is_compared_with_its_rule(name):
     rules = pathlib.Path(__file__).read_text("utf-8")
@@ -150,6 +210,17 @@ def test_weight_decay_is_not_clipped():
     trained = train(zero, clip_norm=1e-3, learning_rate=0.1, weight_decay=0.5)
     expected = 0.95 * PARAMS["conv"]["kernel"]
     np.testing.assert_allclose(trained["conv", "kernel"], expected, rtol=1e-6)
+
+
+def test_weight_decay_is_clipped_with_the_gradient_where_that_is_asked_for():
+    zero = [{k: np.zeros_like(v) for k, v in flatten(PARAMS).items()}]
+    changes = {"clip_norm": 1e-3, "learning_rate": 0.1, "weight_decay": 0.5, "clip_decayed": True}
+    kernel = PARAMS["conv"]["kernel"]
+    expected = (1 - 0.1 * 1e-3 / np.linalg.norm(kernel)) * kernel
+    np.testing.assert_allclose(train(zero, **changes)["conv", "kernel"], expected, rtol=1e-6)
+    for wrong in ({"clip_norm": 0.0}, {"weight_decay": 0.0}, {"name": "adamw"}):
+        with pytest.raises(ValueError, match="clip_decayed needs a clip_norm, and a weight_decay"):
+            train(zero, **changes | wrong)
 
 
 def test_updates_follow_the_schedule():
@@ -307,7 +378,7 @@ def test_layers_are_as_deep_as_they_are_called(name, fields, expected):
 @pytest.mark.parametrize(
     "field, choices",
     [
-        ("name", "sgd, rmsprop, adamw"),
+        ("name", "sgd, rmsprop, adamw, lars, lamb, lion"),
         ("decay", "all, kernels, not_depthwise"),
         ("schedule", "constant, steps, cosine, linear, exponential, polynomial"),
     ],

@@ -53,6 +53,8 @@ BEFORE_THERE_WAS = {
     "input.cutmix_alpha": 0.0,
     "input.mixup_prob": 1.0,
     "input.mixup_switch_prob": 0.5,
+    "optimizer.trust_coefficient": 1e-3,
+    "optimizer.clip_decayed": False,
     "optimizer.freeze": (),
     "optimizer.freeze_batch_stats": False,
     "optimizer.layer_decay": 1.0,

@@ -6,7 +6,8 @@ import re
 import jax
 import optax
 
-OPTIMIZERS = ("sgd", "rmsprop", "adamw")
+OPTIMIZERS = ("sgd", "rmsprop", "adamw", "lars", "lamb", "lion")
+DECOUPLED = ("adamw", "lamb", "lion")  # whose weight decay is no part of the gradient
 SCHEDULES = ("constant", "steps", "cosine", "linear", "exponential", "polynomial")
 
 
@@ -30,7 +31,7 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
     """Returns (optax transform, schedule); the schedule maps a step to the learning rate.
 
     Weight decay is L2 regularisation, added to the gradient before momentum, as in the papers and
-    in PyTorch; AdamW's is decoupled (arXiv:1711.05101).
+    in PyTorch; that of DECOUPLED is not (arXiv:1711.05101).
 
     Args:
       config: the `optimizer` section of a config.
@@ -41,7 +42,8 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
       layers: returns what `state.layers` says of the network; asked only where layers differ.
 
     Raises:
-      ValueError: an unknown name; the message lists the right ones.
+      ValueError: an unknown name; the message lists the right ones. Or an order for what an optimizer
+        does not do.
     """
     _one_of("name", config.name, OPTIMIZERS)
     _one_of("decay", config.decay, tuple(DECAYED))
@@ -51,12 +53,30 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
     parts = []
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
-    if config.weight_decay and config.name != "adamw":
+    if config.weight_decay and config.name not in DECOUPLED:
         parts.append(optax.add_decayed_weights(config.weight_decay, mask))
+    if config.clip_decayed:
+        if len(parts) < 2:
+            raise ValueError(
+                "optimizer.clip_decayed needs a clip_norm, and a weight_decay that is a part of the gradient, "
+                f"which that of {', '.join(DECOUPLED)} is not: leave it False"
+            )
+        parts.reverse()
+    parts += _rule(config, schedule, mask)
+    tx = optax.chain(*parts)
+    if config.freeze or config.layer_decay != 1 or config.head_factor != 1:
+        tx = of_layers(tx, config, *layers())
+    return tx, schedule
+
+
+def _rule(config, schedule, mask) -> list:
+    """Returns the transforms of an optimizer after its clipping and its L2 regularisation."""
+    adam = {"b1": config.beta1, "b2": config.beta2, "eps": config.epsilon}
+    decay = {"weight_decay": config.weight_decay, "mask": mask}
     if config.name == "sgd":
-        parts.append(optax.sgd(schedule, config.momentum or None, config.nesterov))
-    elif config.name == "rmsprop":  # as TensorFlow's: squares start at one, epsilon inside the root
-        parts.append(
+        return [optax.sgd(schedule, config.momentum or None, config.nesterov)]
+    if config.name == "rmsprop":  # as TensorFlow's: squares start at one, epsilon inside the root
+        return [
             optax.rmsprop(
                 schedule,
                 decay=config.rms_decay,
@@ -66,22 +86,27 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
                 momentum=config.momentum or None,
                 nesterov=config.nesterov,
             )
-        )
-    else:
-        parts.append(
-            optax.adamw(
+        ]
+    if config.name == "adamw":
+        return [optax.adamw(schedule, **adam, **decay)]
+    if config.name == "lars":
+        return [
+            optax.lars(
                 schedule,
-                b1=config.beta1,
-                b2=config.beta2,
-                eps=config.epsilon,
-                weight_decay=config.weight_decay,
-                mask=mask,
+                trust_coefficient=config.trust_coefficient,
+                trust_ratio_mask=kernels,
+                momentum=config.momentum,
+                nesterov=config.nesterov,
             )
-        )
-    tx = optax.chain(*parts)
-    if config.freeze or config.layer_decay != 1 or config.head_factor != 1:
-        tx = of_layers(tx, config, *layers())
-    return tx, schedule
+        ]
+    if config.name == "lamb":  # optax.lamb has a ratio for biases and BatchNorm, too
+        return [
+            optax.scale_by_adam(**adam),
+            optax.add_decayed_weights(**decay),
+            optax.masked(optax.scale_by_trust_ratio(), kernels),
+            optax.scale_by_learning_rate(schedule),
+        ]
+    return [optax.lion(schedule, b1=config.beta1, b2=config.beta2, **decay)]
 
 
 def of_layers(tx, config, depths: dict[str, int], classifier: set[str]):

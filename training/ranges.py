@@ -90,6 +90,7 @@ RANGES = {
     "optimizer.beta1": PART_NOT_1,
     "optimizer.beta2": PART_NOT_1,
     "optimizer.epsilon": POSITIVE,
+    "optimizer.trust_coefficient": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.clip_norm": NOT_NEGATIVE,
     "optimizer.layer_decay": PART_NOT_0,
