@@ -15,7 +15,9 @@ CIFAR networks (section 4.2), depth 6n + 2, shortcut A: 20 has 269,722 parameter
 What differs from the paper, each by a field: torchvision and NVIDIA put a bottleneck's stride in
 its 3x3 convolution ("v1.5", `bottleneck_stride="3x3"`), the paper in the first 1x1; both are
 common. The scale of each block's last BatchNorm may start at zero (arXiv:1706.02677, section 5.1).
-`residual=False` gives the paper's plain networks: the same layers without shortcuts.
+`residual=False` gives the paper's plain networks: the same layers without shortcuts. `stem="small"`
+keeps table 1's stages for images of 32 to 64: conv1 is 3x3 with stride 1, and there is no max pooling, as
+in much code for CIFAR-10, where 18 layers then have 11,173,962 parameters.
 """
 
 from collections.abc import Callable
@@ -128,6 +130,7 @@ class Model(nn.Module):
     num_classes: int
     depth: int = 50
     layout: str = "imagenet"  # table 1; "cifar": section 4.2, for images of about 32 x 32
+    stem: str = "imagenet"  # "small": conv1 3x3, stride 1, no max pooling; for images of 32 to 64
     residual: bool = True  # False: the plain network
     shortcut: str = "B"  # "A", "B" or "C"
     shortcut_zeros: str = "after"  # where A pads the channels; "around": as in Idelbayev's weights
@@ -142,6 +145,7 @@ class Model(nn.Module):
     def __call__(self, x, train: bool = False):
         """Maps normalised images [N, height, width, 3] to float32 logits [N, num_classes]."""
         depths = blocks_per_stage(self.layout, self.depth)
+        layers.one_of("stem", self.stem, ("imagenet", "small"))
         layers.one_of("shortcut", self.shortcut, ("A", "B", "C"))
         layers.one_of("shortcut_zeros", self.shortcut_zeros, ("after", "around"))
         layers.one_of("bottleneck_stride", self.bottleneck_stride, ("1x1", "3x3"))
@@ -168,9 +172,11 @@ class Model(nn.Module):
 
         if self.layout == "imagenet":
             width = 64
-            x = conv(width, 7, 2, name="conv1")(x)
+            kernel, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
+            x = conv(width, kernel, stride, name="conv1")(x)
             x = layers.relu(norm(name="bn1")(x))
-            x = layers.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            if self.stem == "imagenet":
+                x = layers.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         else:
             width = 16
             x = conv(width, 3, name="conv1")(x)

@@ -291,6 +291,7 @@ def residual_block(layers, x, convolutions, rate=0):
     "fields",
     [
         {"depth": 18},
+        {"depth": 18, "stem": "small"},
         {"depth": 50, "drop_path_rate": 0.6},
         {"depth": 50, "bottleneck_stride": "1x1"},
     ],
@@ -308,7 +309,10 @@ def test_resnet_of_imagenet(monkeypatch, fields):
                 layers, x, convolutions, fields.get("drop_path_rate", 0) * number / 3
             )
 
-        x = imagenet_stem(layers, x, 64)
+        if "stem" in fields:
+            x = layers.see("stem", relu(layers.norm(layers.conv(x, 64, 3))))
+        else:
+            x = imagenet_stem(layers, x, 64)
         x = layers.see("stage1", block(block(x, 64, 1, 1), 64, 1, 2))
         x = layers.see("stage2", block(x, 128, 2, 3))
         return layers.dense(x.mean((1, 2)), CLASSES)

@@ -192,3 +192,8 @@ def test_numbers_in_the_docstrings_of_networks_are_those_that_are_tested():
             assert int(number.replace(",", "")) in tested, (
                 f"models/{file.name} says {number}, and no row of tests/counts.json does: add one"
             )
+
+
+def test_resnet18_for_small_images_has_the_parameters_of_torchvisions_so_changed():
+    # resnet18(num_classes=10) with conv1 = Conv2d(3, 64, 3, padding=1, bias=False), maxpool = Identity()
+    assert count("resnet", {"depth": 18, "stem": "small", "num_classes": 10}, 32)[0] == 11_173_962

@@ -70,6 +70,7 @@ BEFORE_NETWORKS_HAD = {
     "model.compression": False,
     "model.pooled_last": False,
     "model.drop_path_rate": 0.0,
+    "model.stem": "imagenet",
 }
 
 # Fields of the sections input and model on which no evaluation depends.
