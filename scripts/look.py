@@ -4,10 +4,14 @@ Without photos, of the images that the run is judged by: which classes are confu
 the worst mistakes, the images nearest to the decision. Of some of them, or of photos: the answer, where the
 network found it (class activation maps and Grad-CAM), feature maps. Always: the filters of the first layer.
 
+With --augmented there needs to be no run: it draws training images as a network sees them, the first five of
+each of the first steps, with their labels, in WORKDIR/look/augmented.png.
+
 Examples:
   python scripts/look.py --workdir=runs/mine
   python scripts/look.py --workdir=runs/mine photo.jpg holidays/
   python scripts/look.py --workdir=runs/mine --checkpoint=best --layer=stage2 --output=pictures
+  python scripts/look.py --config=configs/imagenette.py --augmented   # before a run, training images
 """
 
 import pathlib
@@ -25,8 +29,8 @@ from absl import flags
 import configs
 import data
 import inference
-from analysis import page
-from analysis.look import report
+from analysis import page, style
+from analysis.look import report, training
 from data.messages import plain, tell
 from training import command, files
 
@@ -36,6 +40,7 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder of the pictures; default: W
 LAYER = flags.DEFINE_string(
     "layer", "", "The feature map of Grad-CAM; default: the last one of more than one pixel."
 )
+AUGMENTED = flags.DEFINE_bool("augmented", False, "Draw training images as the network sees them.")
 MOST = flags.DEFINE_integer(
     "most", 20, "Photos of a contact sheet, and given photos that are looked at.", lower_bound=1
 )
@@ -43,6 +48,15 @@ MOST = flags.DEFINE_integer(
 
 def main(paths: list[str]) -> None:
     config, workdir = command.CONFIG.value, command.workdir()
+    folder = files.absolute(OUTPUT.value or files.absolute(workdir) / "look")
+    if AUGMENTED.value:
+        photos, labels = training.seen(config, MOST.value)
+        title = "Training images as the network sees them, a step a row"
+        files.make(folder)
+        picture = style.png(training.sheet(photos, labels, title))
+        files.write_bytes(folder / "augmented.png", picture)
+        print(plain(folder / "augmented.png"))
+        return
     if paths:
         photos = data.find_images(paths)
         if len(photos) > MOST.value:
@@ -53,7 +67,6 @@ def main(paths: list[str]) -> None:
         run, source = inference.open_evaluation(config, workdir, CHECKPOINT.value)
         facts, sections = report.of_evaluation(run, source, MOST.value, LAYER.value)
 
-    folder = files.absolute(OUTPUT.value or files.absolute(workdir) / "look")
     files.make(folder)
     prefix = "photos_" if paths else ""
     for section in sections:

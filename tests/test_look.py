@@ -7,6 +7,7 @@ import browser
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from conftest import command, few_digits
 from PIL import Image
@@ -16,8 +17,8 @@ import data
 import inference
 import models
 from analysis import page, style
-from analysis.look import answers, maps, pictures, report
-from training import sharding
+from analysis.look import answers, maps, pictures, report, training
+from training import sharding, steps
 from training.state import TrainState
 
 FLATTEN = {"alexnet", "vgg", "zfnet"}  # before their linear layers; the others average
@@ -253,6 +254,62 @@ def test_the_maps_of_a_photo_are_those_of_its_answer(run):
         report.View(run, "conv9")
 
 
+@pytest.mark.slow
+def test_training_images_are_those_that_the_step_hands_to_the_network():
+    config = few_digits()
+    config.label_smoothing = 0.2
+    config.input.update({"crop": "pad", "cutmix_alpha": 1.0, "mixup_prob": 0.5})
+    photos, labels = training.seen(config, 12)
+    assert photos.shape == (12, 8, 8, 1) and len(labels) == 12
+
+    class Images:
+        """Leaves behind what it sees."""
+
+        num_classes = 10
+
+        def apply(self, variables, images, train, mutable, rngs):
+            return jnp.zeros((len(images), 10)), {"batch_stats": images}
+
+    mesh, tx = sharding.make_mesh(jax.devices()[:1]), optax.sgd(1.0)
+    step = steps.make_train_step(
+        Images(),
+        tx,
+        data.make_preprocess(config.input, train=True),
+        mesh,
+        label_smoothing=0.2,
+        aux_weight=0.0,
+        total_steps=3,
+        mix=data.make_mix(config.input),
+    )
+    source = data.open_source(config.input, train=True)
+    batches = data.make_train(source, config.input, config.batch_size, config.seed)
+    now = TrainState(jnp.zeros((), jnp.int32), {}, {}, tx.init({}))
+    for row in range(3):
+        batch = next(batches)
+        now, _ = step(now, sharding.to_global(batch, mesh), steps.make_key(config.seed, mesh))
+        images = np.asarray(now.batch_stats) * config.input.std + config.input.mean
+        shown = photos[5 * row : 5 * row + 5]
+        levels = 255 * images.clip(0, 1)[: len(shown)]
+        np.testing.assert_allclose(shown, levels, atol=0.51)
+        for label, number in zip(labels[5 * row :], batch["label"][:5], strict=False):
+            assert str(number) in label
+            assert sum(label.values()) == pytest.approx(0.8 + 0.2 / 10 * len(label), abs=1e-5)
+    figure = training.sheet(photos, labels, "title")
+    assert style.png(figure).startswith(b"\x89PNG")
+    written = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert written[0].split("\n")[0].split() == [
+        next(iter(labels[0])),
+        f"{next(iter(labels[0].values())):.0%}",
+    ]
+
+
+def test_a_size_that_a_run_would_decide_is_asked_for():
+    config = few_digits()
+    config.input.image_size = 0
+    with pytest.raises(ValueError, match="image_size 0 .*give a size"):
+        training.seen(config, 5)
+
+
 def look(*arguments):
     return subprocess.run(**command("scripts/look.py", *arguments))
 
@@ -282,6 +339,14 @@ def opens_in_a_browser(file, tmp_path, number):
     assert f"<title>images {number} of {number}</title>" in shown
     with Image.open(picture) as image:
         assert len(image.convert("RGB").resize((300, 1000)).getcolors(300_000)) > 1000
+
+
+@pytest.mark.slow
+def test_training_images_are_drawn_without_a_run(tmp_path):
+    done = look("--config=configs/digits.py", "--augmented", f"--output={tmp_path}", "--most=5")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(tmp_path / "augmented.png")]
+    assert (tmp_path / "augmented.png").exists()
 
 
 @pytest.mark.slow

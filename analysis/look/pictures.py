@@ -43,7 +43,7 @@ def filters(kernel: np.ndarray) -> Figure:
         axes.axis("off")
     for i in range(shown):
         largest = np.abs(kernel[..., i]).max() or 1
-        grid[i].imshow(_pixels(0.5 + kernel[..., i] / largest / 2), vmin=0, vmax=1, cmap="gray")
+        grid[i].imshow(pixels(0.5 + kernel[..., i] / largest / 2), vmin=0, vmax=1, cmap="gray")
     scale = ScalarMappable(cmap="gray")
     scale.set_clim(-1, 1)
     of_colors = "" if channels == 1 else " (of red, green, blue as colours)"
@@ -83,7 +83,7 @@ def features(photo: np.ndarray, stages: list[Stage], title: str) -> Figure:
     for axes in grid.ravel():
         axes.axis("off")
     labels = ["image\n{} x {}".format(*photo.shape)]
-    grid[0, 1].imshow(_pixels(photo), cmap="gray", vmin=0, vmax=255)
+    grid[0, 1].imshow(pixels(photo), cmap="gray", vmin=0, vmax=255)
     for row, (name, channels, chosen, maps) in zip(grid[1:], stages, strict=True):
         labels.append("{}\n{} x {}\n{:,} maps".format(name, *maps.shape[:2], channels))
         for axes, number, map_ in zip(row[1:], chosen, np.moveaxis(maps, -1, 0), strict=False):
@@ -128,7 +128,7 @@ def evidence(rows: list[Evidence], title: str) -> Figure:
     for axes in grid.ravel():
         axes.axis("off")
     for (first, second, *others), row in zip(grid, rows, strict=True):
-        first.imshow(_pixels(row.photo), cmap="gray", vmin=0, vmax=255)
+        first.imshow(pixels(row.photo), cmap="gray", vmin=0, vmax=255)
         first.set_title(short(row.name), fontsize=9)
         _top(second, row.top)
         if with_activation:
@@ -283,7 +283,7 @@ def sheet(cards: list[Card], title: str, columns: int = 5) -> Figure:
     for axes in grid:
         axes.axis("off")
     for axes, card in zip(grid, cards, strict=False):
-        axes.imshow(_pixels(card.photo), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(pixels(card.photo), cmap="gray", vmin=0, vmax=255)
         axes.set_title(f"truth: {short(card.truth)}", fontsize=9, pad=3)
         for place, (name, probability, right) in enumerate(card.answers):
             axes.text(
@@ -306,7 +306,7 @@ def short(name: str, most: int = 24) -> str:
     return name.replace("$", r"\$")
 
 
-def _pixels(image: np.ndarray) -> np.ndarray:
+def pixels(image: np.ndarray) -> np.ndarray:
     """Returns an image as matplotlib takes it."""
     return image[..., 0] if image.shape[-1] == 1 else image
 
