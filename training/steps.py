@@ -18,6 +18,7 @@ def make_train_step(
     aux_weight: float,
     total_steps: int,
     freeze_batch_stats: bool = False,
+    norms: bool = False,
     state_sharding=None,
 ):
     """Returns the compiled `step(state, batch, key) -> (state, metrics)`; it donates the state.
@@ -35,6 +36,7 @@ def make_train_step(
       aux_weight: of the loss of each auxiliary head (arXiv:1409.4842, section 5).
       total_steps: at which progress is 1.
       freeze_batch_stats: BatchNorm normalises by its running statistics, which stay as they are.
+      norms: whether the metrics have "gradient_norm" and "parameter_norm", see `update`.
       state_sharding: of `training.sharding.of_state`; None: everything on every device.
     """
     num_classes = model.num_classes
@@ -56,7 +58,7 @@ def make_train_step(
                 rngs={"dropout": dropout_key},
             )
 
-        return update(state, apply, optimizer, targets, aux_weight)
+        return update(state, apply, optimizer, targets, aux_weight, norms)
 
     return jax.jit(
         step,
@@ -71,7 +73,9 @@ def smooth(labels, num_classes: int, label_smoothing: float):
     return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), label_smoothing)
 
 
-def update(state: TrainState, apply, optimizer, targets, aux_weight: float = 0.0):
+def update(
+    state: TrainState, apply, optimizer, targets, aux_weight: float = 0.0, norms: bool = False
+):
     """Returns (the state after one step of the optimizer, {"loss": ..., "top1": ...} before it).
 
     Args:
@@ -80,6 +84,8 @@ def update(state: TrainState, apply, optimizer, targets, aux_weight: float = 0.0
       optimizer: an optax transform.
       targets: float32 [N, num_classes], the probabilities that the network should answer.
       aux_weight: see `make_train_step`.
+      norms: whether to add the Euclidean norms of all gradients together, as the optimizer gets them, and of
+        all parameters.
     """
 
     def loss_fn(params):
@@ -98,7 +104,11 @@ def update(state: TrainState, apply, optimizer, targets, aux_weight: float = 0.0
         opt_state=opt_state,
     )
     top1 = jnp.mean(jnp.argmax(logits, axis=-1) == jnp.argmax(targets, axis=-1))
-    return new_state, {"loss": loss, "top1": top1}
+    metrics = {"loss": loss, "top1": top1}
+    if norms:
+        metrics["gradient_norm"] = optax.tree.norm(grads)
+        metrics["parameter_norm"] = optax.tree.norm(state.params)
+    return new_state, metrics
 
 
 def interval(in_steps: int, in_epochs: float, steps_per_epoch: float) -> int:
