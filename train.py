@@ -157,10 +157,10 @@ def train(
             values = jax.device_get(pending)  # the only wait for the device
             runs.check_finite(values, step, schedule, saved)
             logged = {
-                "train/loss": float(sum(v["loss"] for v in values) / len(values)),
-                "train/top1": float(sum(v["top1"] for v in values) / len(values)),
-                "train/learning_rate": float(schedule(step - 1)),
+                f"train/{name}": float(sum(v[name] for v in values) / len(values))
+                for name in values[0]
             }
+            logged["train/learning_rate"] = float(schedule(step - 1))
             if step > timed_from:
                 images = (step - timed_from) * config.batch_size
                 logged["train/images_per_second"] = images / (time.monotonic() - clock)
@@ -225,6 +225,7 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float, teacher=None):
         aux_weight=config.aux_weight,
         total_steps=total_steps,
         freeze_batch_stats=config.optimizer.freeze_batch_stats,
+        norms=config.log_norms,
         state_sharding=state_sharding,
         mix=data.make_mix(config.input),
         loss=loss.make(config, model.num_classes),

@@ -45,10 +45,10 @@ def test_the_training_step_has_the_numbers_of_the_config(digits, monkeypatch):
     given = {}
     monkeypatch.setattr(steps, "make_train_step", lambda *_, **named: given.update(named))
     expected = {"label_smoothing": 0.2, "aux_weight": 0.7}
-    digits.update(expected | {"loss": "bce", "bce_threshold": 0.5})
+    digits.update(expected | {"loss": "bce", "bce_threshold": 0.5}, log_norms=True)
     digits.optimizer.freeze_batch_stats = True
     train.build(digits, sharding.make_mesh(jax.devices()[:1]), 40, 10.0)
-    expected |= {"total_steps": 40, "freeze_batch_stats": True}
+    expected |= {"total_steps": 40, "freeze_batch_stats": True, "norms": True}
     assert {name: given[name] for name in expected} == expected
     assert given["loss"](jnp.zeros((2, 10)), jnp.ones((2, 10))) == pytest.approx(np.log(2))
 
@@ -380,6 +380,32 @@ def test_a_run_ends_where_evaluations_get_no_better_and_stays_ended(digits, tmp_
         assert "at step 3 of 6: 2 evaluation(s) brought no better" in capsys.readouterr().out
         top1s.append(lines(tmp_path, "eval/top1"))
     assert list(top1s[0]) == [1, 2, 3] and top1s[0] == top1s[1]
+
+
+def test_norms_in_the_log_are_those_of_gradients_and_parameters(digits, trained, tmp_path):
+    digits.update(log_norms=True, log_steps=2)
+    train.train(digits, str(tmp_path / "run"))
+    logged, without = lines(tmp_path / "run"), lines(trained)
+    np.testing.assert_allclose(logged[2], (without[1] + without[2]) / 2, rtol=1e-6)
+    for name in ("train/gradient_norm", "train/parameter_norm"):
+        found = lines(tmp_path / "run", name)
+        assert list(found) == [2, 3, 4, 6] and min(found.values()) > 0
+
+    # Plain gradient descent moves the parameters by the gradients.
+    digits.optimizer.update(name="sgd", learning_rate=0.5 * 256 / 64, momentum=0.0)
+    digits.optimizer.update(weight_decay=0.0, schedule="constant", warmup_epochs=0.0)
+    for devices in (1, 8):
+        mesh = sharding.make_mesh(jax.devices()[:devices])
+        _, train_state, step, *_ = train.build(digits, mesh, 100, 10.0)
+        before = jax.tree.map(np.array, train_state.params)
+        batch = sharding.to_global(first_batches(digits, 1)[0], mesh)
+        train_state, values = step(train_state, batch, steps.make_key(0, mesh))
+        moved = jax.tree.map(lambda old, new: (old - new) / 0.5, before, train_state.params)
+        for name, tree in (("parameter_norm", before), ("gradient_norm", moved)):
+            squares = sum(
+                np.sum(np.square(leaf, dtype=np.float64)) for leaf in jax.tree.leaves(tree)
+            )
+            np.testing.assert_allclose(values[name], np.sqrt(squares), rtol=1e-4)
 
 
 def test_a_run_stalls_after_evaluations_without_a_better_one():

@@ -25,6 +25,7 @@ BEFORE_THERE_WAS = {
     "init": "",
     "eval_last": True,
     "stop_after_evals": 0,
+    "log_norms": False,
     "start_timeout": 600,
     "lost_timeout": 120,
     "loss": "softmax",

@@ -19,6 +19,7 @@ MAY_DIFFER = {
     "total_steps",
     "total_epochs",
     "log_steps",
+    "log_norms",
     "eval_steps",
     "eval_epochs",
     "eval_last",

@@ -19,6 +19,7 @@ def make_train_step(
     aux_weight: float,
     total_steps: int,
     freeze_batch_stats: bool = False,
+    norms: bool = False,
     state_sharding=None,
     mix=None,
     loss: losses.Loss = losses.softmax,
@@ -39,6 +40,7 @@ def make_train_step(
       aux_weight: of the loss of each auxiliary head (arXiv:1409.4842, section 5).
       total_steps: at which progress is 1.
       freeze_batch_stats: BatchNorm normalises by its running statistics, which stay as they are.
+      norms: whether the metrics have "gradient_norm" and "parameter_norm", see `update`.
       state_sharding: of `training.sharding.of_state`; None: everything on every device.
       mix: `f(key, images, targets) -> (images, targets)`, from `data.make_mix`; None: not at all.
       loss: of `training.loss`.
@@ -74,7 +76,7 @@ def make_train_step(
             )
 
         learned = teacher.loss(loss, teacher.answer(*of_teacher, images)) if teacher else loss
-        return update(state, apply, optimizer, targets, aux_weight, learned)
+        return update(state, apply, optimizer, targets, aux_weight, learned, norms)
 
     of_teacher = (teacher.variables,) if teacher else ()
     compiled = jax.jit(
@@ -105,6 +107,7 @@ def update(
     targets,
     aux_weight: float = 0.0,
     loss: losses.Loss = losses.softmax,
+    norms: bool = False,
 ):
     """Returns (the state after one step of the optimizer, {"loss": ..., "top1": ...} before it).
 
@@ -115,6 +118,8 @@ def update(
       targets: float32 [N, num_classes], the probabilities that the network should answer.
       aux_weight: see `make_train_step`.
       loss: of `training.loss`, for the classifier and each auxiliary head.
+      norms: whether to add the Euclidean norms of all gradients together, as the optimizer gets them, and of
+        all parameters.
     """
 
     def loss_fn(params):
@@ -133,7 +138,11 @@ def update(
         opt_state=opt_state,
     )
     top1 = jnp.mean(jnp.argmax(logits, axis=-1) == jnp.argmax(targets, axis=-1))
-    return new_state, {"loss": total, "top1": top1}
+    metrics = {"loss": total, "top1": top1}
+    if norms:
+        metrics["gradient_norm"] = optax.tree.norm(grads)
+        metrics["parameter_norm"] = optax.tree.norm(state.params)
+    return new_state, metrics
 
 
 def interval(in_steps: int, in_epochs: float, steps_per_epoch: float) -> int:
