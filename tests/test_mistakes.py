@@ -55,6 +55,17 @@ def test_a_command_answers_a_mistake_with_one_line(arguments, message, tmp_path)
     assert re.search(message, last), last
 
 
+def test_predict_without_a_run_is_answered_with_an_example_and_help_has_no_false_default():
+    done = subprocess.run(**command("scripts/predict.py", "photo.jpg"))
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"error: --workdir is missing: .* --workdir=runs/mine photo.jpg\n", done.stderr
+    )
+    done = subprocess.run(**command("scripts/predict.py", "--help"))
+    assert done.returncode == 0
+    assert "Folder or bucket of the run.\n" in done.stdout
+
+
 @pytest.mark.filterwarnings("ignore:the load_module")  # in ml_collections
 @pytest.mark.parametrize(
     "argument, message",

@@ -131,7 +131,11 @@ def parse(argv: list[str], configs=None, takes: str = "", needs: bool = True) ->
       takes: see `run`.
       needs: see `run`.
     """
-    helps = configs is not None and any(argument in HELP for argument in argv)
+    helps = any(argument in HELP for argument in argv[1:])
+    if helps and configs is None:
+        flags.FLAGS["workdir"].help = "Folder or bucket of the run."  # no --config, no default
+        app.usage(shorthelp=True, writeto_stdout=True)
+        sys.exit()  # where absl's own --help ends with 1
     if configs is not None:
         argv = with_config([argument for argument in argv if argument not in HELP], configs)
     try:
@@ -141,6 +145,11 @@ def parse(argv: list[str], configs=None, takes: str = "", needs: bool = True) ->
         kind, _, reason = text.strip().splitlines()[-1].partition(": ")
         if kind == "ValueError":  # raised by a config file, below the traceback
             raise ValueError(reason) from error
+        if isinstance(error, flags.IllegalFlagValueError) and "must have a value" in text:
+            raise ValueError(
+                f"--workdir is missing: say which run, as in python {argv[0]} --workdir=runs/mine"
+                + (" photo.jpg" if takes else "")
+            ) from error
         wrong = _wrong_field(argv) if configs is not None else None
         if wrong is None and isinstance(error, flags.UnrecognizedFlagError):
             wrong = _wrong_flag(error.flagname, configs, argv)
