@@ -181,7 +181,7 @@ def test_a_config_may_leave_the_network_and_its_images_to_what_it_starts_from(tr
             "timm/resnet50.mine",
             "no published weights 'timm/resnet50.mine' are known .did you mean timm/",
         ),
-        ("timm/resnet50:absent.pth", "absent.pth"),
+        ("timm/resnet50:absent.pth", "there is no weights file absent.pth: correct the path, or"),
         ("resnet50", "did you mean torchvision/resnet50 or timm/resnet50 or pytorchcv/resnet50"),
         ("train.py", "train.py: say whose weights these are"),
     ],

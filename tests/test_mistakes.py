@@ -14,9 +14,10 @@ from conftest import command
 from PIL import Image
 from tensorboardX.proto import event_pb2
 
+import configs
 import train
 from training import checkpoints, files, metrics
-from training.command import StopSignal, explain
+from training.command import StopSignal, explain, parse
 
 
 def photographs(folder, split, number=4, classes=("cat", "dog")):
@@ -37,7 +38,7 @@ def photographs(folder, split, number=4, classes=("cat", "dog")):
         ),
         (["--config.model.dpeth=20"], "dpeth.*depth"),
         (["--config.batch_size=many"], "batch_size.*many"),
-        (["--confg=configs/digits.py"], "confg"),
+        (["--confg=configs/digits.py"], "no flag --confg .did you mean --config"),
         (["--config=configs/resnet50.py"], "python scripts/prepare_data.py imagenet2012"),
         (["--config=configs/small.py:vgg17"], "small.py:vgg17: choose one of alexnet.*vgg_bn"),
         (["--workdir=/proc/run"], "--workdir=/proc/run"),
@@ -52,6 +53,39 @@ def test_a_command_answers_a_mistake_with_one_line(arguments, message, tmp_path)
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ")
     assert re.search(message, last), last
+
+
+def test_predict_without_a_run_is_answered_with_an_example_and_help_has_no_false_default():
+    done = subprocess.run(**command("scripts/predict.py", "photo.jpg"))
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"error: --workdir is missing: .* --workdir=runs/mine photo.jpg\n", done.stderr
+    )
+    done = subprocess.run(**command("scripts/predict.py", "--help"))
+    assert done.returncode == 0
+    assert "Folder or bucket of the run.\n" in done.stdout
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # in ml_collections
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        ("--config.lr=0.1", r"no config field --config.lr; --config has .*batch_size.*optimizer"),
+        ("--config.momentum=1", r"did you mean --config.optimizer.momentum\?"),
+        ("--config.optimizer.learning_rat=1", r"did you mean --config.optimizer.learning_rate\?"),
+        ("--config.model=resnet50", r"--config.model is a section with the fields .*depth"),
+        ("--config.seed.x=1", "--config.seed is a number or text, no section"),
+        ("--init=x", r"no flag --init: fields of the config look like --config.init=VALUE"),
+    ],
+)
+def test_a_field_or_flag_that_there_is_not_is_told_with_those_that_may_be_meant(
+    argument, message, monkeypatch
+):
+    argv = ["train.py", f"--config={configs.DEFAULT}", argument]
+    monkeypatch.setattr("sys.argv", argv)  # where ml_collections looks for fields
+    with pytest.raises(ValueError, match=message) as raised:
+        parse(argv, configs)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +298,7 @@ def test_an_error_of_a_save_surfaces(tmp_path):
     # In a process of its own: what Orbax had begun is left behind, and warns when it is collected.
     program = """
 import orbax.checkpoint as ocp
+import configs
 import configs
 import train
 from training import command

@@ -25,7 +25,7 @@ def test_help_shows_an_example_and_the_code_beside_a_script_runs(script, other_c
     assert "xample" in done.stdout
     if "  --config: " in done.stdout:
         assert "  --config.optimizer.learning_rate=0.2 " in done.stdout
-        assert done.returncode == 0
+    assert done.returncode == 0
 
 
 @pytest.mark.slow

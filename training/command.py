@@ -1,11 +1,13 @@
 """What the commands train.py and eval.py have in common: flags, start, and mistakes as one line."""
 
 import ctypes
+import difflib
 import importlib.util
 import json
 import os
 import pathlib
 import re
+import runpy
 import signal
 import sys
 import traceback
@@ -129,7 +131,11 @@ def parse(argv: list[str], configs=None, takes: str = "", needs: bool = True) ->
       takes: see `run`.
       needs: see `run`.
     """
-    helps = configs is not None and any(argument in HELP for argument in argv)
+    helps = any(argument in HELP for argument in argv[1:])
+    if helps and configs is None:
+        flags.FLAGS["workdir"].help = "Folder or bucket of the run."  # no --config, no default
+        app.usage(shorthelp=True, writeto_stdout=True)
+        sys.exit()  # where absl's own --help ends with 1
     if configs is not None:
         argv = with_config([argument for argument in argv if argument not in HELP], configs)
     try:
@@ -139,8 +145,19 @@ def parse(argv: list[str], configs=None, takes: str = "", needs: bool = True) ->
         kind, _, reason = text.strip().splitlines()[-1].partition(": ")
         if kind == "ValueError":  # raised by a config file, below the traceback
             raise ValueError(reason) from error
-        raise ValueError(f"{text}; --help lists the flags") from error
-    except (AttributeError, KeyError) as error:  # with a KeyError inside
+        if isinstance(error, flags.IllegalFlagValueError) and "must have a value" in text:
+            raise ValueError(
+                f"--workdir is missing: say which run, as in python {argv[0]} --workdir=runs/mine"
+                + (" photo.jpg" if takes else "")
+            ) from error
+        wrong = _wrong_field(argv) if configs is not None else None
+        if wrong is None and isinstance(error, flags.UnrecognizedFlagError):
+            wrong = _wrong_flag(error.flagname, configs, argv)
+        raise ValueError(wrong or f"{text}; --help lists the flags") from error
+    except (AttributeError, KeyError, TypeError) as error:  # with a KeyError inside
+        wrong = _wrong_field(argv)
+        if wrong or isinstance(error, TypeError):
+            raise ValueError(wrong or str(error)) from error
         cause = error.args[0] if isinstance(error.args[0], Exception) else error
         raise ValueError(f"no such config field: {' '.join(cause.args[0].split())}") from error
     if takes and needs and len(rest) == 1 and not helps:
@@ -154,6 +171,53 @@ def parse(argv: list[str], configs=None, takes: str = "", needs: bool = True) ->
         print(configs.describe(CONFIG.value))
         sys.exit()
     return rest
+
+
+def _wrong_flag(name: str, configs, argv: list[str]) -> str:
+    """Returns what to say of a flag that there is not."""
+    of_command = [key.name for key in flags.FLAGS.get_key_flags_for_module(sys.argv[0])]
+    if configs is not None and name in _fields(argv):
+        return f"there is no flag --{name}: fields of the config look like --config.{name}=VALUE"
+    near = difflib.get_close_matches(name, of_command, n=1)
+    meant = f" (did you mean --{near[0]}?)" if near else ""
+    return f"there is no flag --{name}{meant}; --help lists the flags"
+
+
+def _wrong_field(argv: list[str]) -> str | None:
+    """Returns what to say of the first --config.FIELD that the config lacks; None: it has them all."""
+    for argument in argv[1:]:
+        field = argument.lstrip("-").partition("=")[0]
+        if not field.startswith("config."):
+            continue
+        section, where = _fields(argv), "--config"
+        for name in field.split(".")[1:]:
+            if not isinstance(section, dict):
+                return (
+                    f"there is no config field --{field}: {where} is a number or text, no section"
+                )
+            if name not in section:
+                near = [f"{where}.{one}" for one in difflib.get_close_matches(name, section, n=1)]
+                elsewhere = [f"--config.{one}" for one in flatten_dict(_fields(argv), sep=".")]
+                near += [one for one in elsewhere if one.endswith(f".{name}")]
+                meant = f" (did you mean {near[0]}?)" if near else ""
+                has = f"{where} has {', '.join(section)}; --help says what they mean"
+                return f"there is no config field --{field}{meant}; {has}"
+            section, where = section[name], f"{where}.{name}"
+        if isinstance(section, dict):
+            return (
+                f"{where} is a section with the fields {', '.join(section)}: set one of them, as in "
+                f"{where}.{next(iter(section), 'FIELD')}=VALUE, or choose another --config"
+            )
+    return None
+
+
+def _fields(argv: list[str]) -> dict:
+    """Returns the config of the command line, without what its other flags set."""
+    path = given(argv, "config")
+    if path is None:  # recorded by the run
+        return flags.FLAGS["config"].default.to_dict()
+    file, *argument = path.split(":", 1)
+    return runpy.run_path(file)["get_config"](*argument).to_dict()
 
 
 def with_config(argv: list[str], configs) -> list[str]:
