@@ -41,6 +41,7 @@ from training import (
     ranges,
     runs,
     sharding,
+    sizes,
     state,
     steps,
 )
@@ -94,21 +95,24 @@ def train(
         eval_source = data.open_source(config.input, train=False)
         changes += runs.check_same_images(before, train_source)
         runs.check_classes(train_source, eval_source, config.model)
-        teacher = distill.make(
-            config, inference.find, before, train_source, data.input_shape(config.input), mesh
-        )
         steps_per_epoch = len(train_source) / config.batch_size
         total_steps, eval_steps, checkpoint_steps = (
             steps.interval(config[f"{what}_steps"], config[f"{what}_epochs"], steps_per_epoch)
             for what in ("total", "eval", "checkpoint")
         )
+        shape = data.input_shape(config.input)
+        plan = data.plan_sizes(config.input, len(train_source), config.batch_size, total_steps)
+        teacher = distill.make(
+            config, inference.find, before, train_source, shape, mesh, plan.values()
+        )
 
         model, train_state, train_step, eval_step, schedule = build(
             config, mesh, total_steps, steps_per_epoch, teacher
         )
-        count = analysis.count(model, data.input_shape(config.input))
+        sizes.check(model, shape, plan.values(), data.eval_shape(config.input)[0], mesh)
+        count = analysis.count(model, shape)
         key = steps.make_key(config.seed, mesh)
-        saved.network = model, data.input_shape(config.input)
+        saved.network = model, shape
         train_state = saved.restore_latest(train_state) or train_state
         started = before.get("started")
         if origin:
@@ -125,7 +129,8 @@ def train(
         progress = metrics.Progress(step, total_steps, config.batch_size)
         stack.callback(progress.close)
         tracer = stack.enter_context(profile.Profile(profiled, workdir, progress.say))
-        progress.say(runs.banner(made, train_source, eval_source, workdir, step))
+        told = data.tell_sizes(config.input, plan)
+        progress.say(runs.banner(made, train_source, eval_source, workdir, step, told))
 
         stop = stack.enter_context(command.StopSignal())
         if step < total_steps:
@@ -144,7 +149,7 @@ def train(
             tracer.after(step, step_metrics)
             pending.append(step_metrics)
             progress.advance()
-            if step == first:  # the clock leaves out the compilation
+            if step == first or step - 1 in plan:  # the clock leaves out the compilation
                 jax.block_until_ready(step_metrics)
                 clock, timed_from = time.monotonic(), step
 

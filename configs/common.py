@@ -58,6 +58,10 @@ def get_config() -> ConfigDict:
     config.input.label_column = ""  # of hf:; "": the only one of classes
     config.input.ground_truth = ""  # labels of ImageNet's validation images, all in one folder
     config.input.image_size = 224  # pixels a side
+    config.input.eval_size = 0  # the same in evaluation; 0: image_size
+    config.input.start_size = 0  # the same in the first epochs, to grow; 0: image_size
+    config.input.grow_epochs = (0.0, 0.0)  # the last of start_size, the first of image_size; from 0
+    config.input.size_multiple = 32  # to which the sizes between these two are rounded
     config.input.resize = 256  # the shorter side before a centre crop
     config.input.interpolation = "bilinear"  # or "bicubic"; before a centre crop, as in evaluation
     config.input.squash = False  # True: resize both sides to that length, whatever the shape

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from data import randaugment
+from data.sizes import eval_size
 
 # Principal components of ImageNet's RGB values in [0, 1], as AlexNet's section 4.1 uses them; the
 # figures are those of fb.resnet.torch (datasets/imagenet.lua).
@@ -69,7 +70,7 @@ def make_preprocess(config, train: bool, crops: int = 1):
 
     def eval_views(images):
         images = normalise(images.astype(jnp.float32) / 255)
-        return images[None] if crops == 1 else ten_crops(images, config.image_size)
+        return images[None] if crops == 1 else ten_crops(images, eval_size(config))
 
     return train_views if train else eval_views
 

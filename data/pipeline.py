@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from data import decode
+from data import decode, sizes
 from data.messages import tell
 from data.sources import InMemory
 
@@ -28,7 +28,7 @@ CROPS = (*RANDOM_CROPS, "pad", "center")
 
 
 def input_shape(config) -> tuple[int, int, int]:
-    """Returns (height, width, channels) of the images that a network sees: a channel for each mean.
+    """Returns (height, width, channels) of the images that a network is made for: a channel for each mean.
 
     Raises:
       ValueError: there is not one mean and one std, for grey images, or three of each.
@@ -45,6 +45,12 @@ def input_shape(config) -> tuple[int, int, int]:
     return config.image_size, config.image_size, channels
 
 
+def eval_shape(config) -> tuple[int, int, int]:
+    """Returns (height, width, channels) of the images that a network sees in evaluation."""
+    size = sizes.eval_size(config)
+    return size, size, input_shape(config)[2]
+
+
 def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
     """Returns an endless iterator of training batches, from `start_step` on.
 
@@ -56,7 +62,8 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
       start_step: the step of the first batch.
 
     Returns:
-      An iterator of {"image": uint8 [local_batch, H, W, C], "label": int32 [local_batch]}.
+      An iterator of {"image": uint8 [local_batch, H, W, C], "label": int32 [local_batch]}; H and W grow
+      where the config says so.
 
     Raises:
       ValueError: a mistake in the config; or, in a batch, too many images that cannot be read.
@@ -81,8 +88,10 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
         raise ValueError(
             f"input.aug_repeats {config.aug_repeats}: batch_size {batch_size} is no multiple of it"
         )
+    sizes.check(config)
+    images_of_an_epoch = len(source)  # as the plan of sizes has it, which knows of no broken ones
     source = _maybe_load(source, config)
-    shape, form = input_shape(config), image_form(config)
+    form = image_form(config)
     local = batch_size // jax.process_count()
     first = jax.process_index() * local
     order = functools.lru_cache(maxsize=4)(
@@ -97,26 +106,30 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
     def positions(step: int):
         return range(step * batch_size + first, step * batch_size + first + local)
 
+    def size_of(step: int) -> int:
+        return sizes.train_size(config, step * batch_size // images_of_an_epoch)
+
     if isinstance(source, InMemory):
 
         def batches():
             step = start_step
             while True:
                 chosen = np.array([index(p) for p in positions(step)])
-                yield {"image": source.images[chosen], "label": source.labels[chosen]}
+                images = _shrink(source.images[chosen], size_of(step))
+                yield {"image": images, "label": source.labels[chosen]}
                 step += 1
 
         return batches()
 
     broken = BrokenImages(config.max_broken_images, len(source))
 
-    def example(position: int):
+    def example(position: int, size: int):
         rng = np.random.default_rng([seed, position])
         i = index(position)
         while True:  # in place of a broken image comes the one after it
             try:
                 encoded, label = source[i]
-                image = train_image(encoded, rng, config, form)
+                image = train_image(encoded, rng, config, form, size)
             except (ValueError, OSError) as error:
                 broken.add(source.describe(i), error)
                 i = (i + 1) % len(source)
@@ -124,35 +137,47 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
                 return image, label
 
     def batch(step: int):
-        images = np.empty((local, *shape), np.uint8)
+        size = size_of(step)
+        images = np.empty((local, size, size, form["channels"]), np.uint8)
         labels = np.empty(local, np.int32)
         for i, position in enumerate(positions(step)):
-            images[i], labels[i] = example(position)
+            images[i], labels[i] = example(position, size)
         return {"image": images, "label": labels}
 
     return _read_ahead(batch, range(start_step, sys.maxsize), _threads(config))
 
 
-def train_image(encoded: bytes, rng: np.random.Generator, config, form: dict) -> np.ndarray:
-    """Decodes an image, and cuts and resizes it to `config.image_size`, as `config.crop` says.
+def _shrink(images: np.ndarray, size: int) -> np.ndarray:
+    """Resizes images [N, height, width, C] to `size` x `size`."""
+    if images.shape[1] == size:
+        return images
+    return np.stack([decode.crop(image, (0, 0, *image.shape[:2]), size) for image in images])
+
+
+def train_image(
+    encoded: bytes, rng: np.random.Generator, config, form: dict, size: int
+) -> np.ndarray:
+    """Decodes an image, cuts out of it what `config.crop` says, and resizes that to `size` x `size`.
+
+    What is cut out does not depend on the size.
 
     Args:
       encoded: the file.
       rng: of the crop.
       config: the `input` section of a config.
       form: what `image_form` returned.
+      size: pixels a side.
     """
-    size = config.image_size
 
     def draw_box(height: int, width: int):
         if config.crop == "random_resized":
             return decode.random_resized_box(rng, height, width, config.min_area, config.aspect)
-        return decode.scale_jitter_box(rng, height, width, size, config.scales)
+        return decode.scale_jitter_box(rng, height, width, config.image_size, config.scales)
 
     if config.crop in RANDOM_CROPS:
         return decode.decode_crop(encoded, draw_box, size, **form)
     image = decode.decode(encoded, exact=False, **form)
-    return center(image, size, config)
+    return _shrink(center(image, config.image_size, config)[None], size)[0]
 
 
 def eval_image(image: bytes | np.ndarray, size: int, config, form: dict) -> np.ndarray:
@@ -196,16 +221,17 @@ def make_eval(source, config, batch_size: int, crops: int = 1):
       source: what `open_source` returned.
       config: the `input` section of a config.
       batch_size: images a step over all processes; a multiple of the number of processes.
-      crops: 1 for images of image_size, 10 for larger ones of resize, to be cropped on the device.
+      crops: 1 for images of eval_size, 10 for larger ones of resize, to be cropped on the device.
 
     Returns:
       An iterable of {"image": uint8 [local_batch, H, W, C], "label": int32, "mask": float32}.
     """
     if crops not in (1, 10):
         raise ValueError(f"crops {crops}: choose 1 or 10")
-    if crops == 10 and config.resize <= config.image_size:
-        raise ValueError("10 crops need an input.resize above input.image_size")
-    size = config.image_size if crops == 1 else config.resize
+    size = sizes.eval_size(config)
+    if crops == 10 and config.resize <= size:
+        raise ValueError(f"10 crops need an input.resize above {_side(config, size)}")
+    size = size if crops == 1 else config.resize
     form = image_form(config)
     source = _maybe_load(source, config, size)
     local = batch_size // jax.process_count()
@@ -285,22 +311,27 @@ def load(source, config, size: int | None = None) -> InMemory:
 
 
 def _maybe_load(source, config, size: int | None = None):
-    if config.resize < config.image_size and not isinstance(source, InMemory):
-        raise ValueError(
-            f"input.resize {config.resize} is below input.image_size {config.image_size}"
-        )
+    size = size or config.image_size
+    if config.resize < size and not isinstance(source, InMemory):
+        raise ValueError(f"input.resize {config.resize} is below {_side(config, size)}")
     if config.in_memory and not isinstance(source, InMemory):
         source = load(source, config, size)
     channels = input_shape(config)[2]
     if isinstance(source, InMemory) and source.images.shape[3] != channels:
         images = np.stack([decode.to_channels(image, channels) for image in source.images])
         source = dataclasses.replace(source, images=images)
-    if isinstance(source, InMemory) and source.images.shape[1] != (size or config.image_size):
+    if isinstance(source, InMemory) and source.images.shape[1] != size:
         raise ValueError(
-            f"input.image_size {config.image_size}: the images of {config.source} have "
+            f"{_side(config, size)}: the images of {config.source} have "
             f"{source.images.shape[1]} pixels a side"
         )
     return source
+
+
+def _side(config, size: int) -> str:
+    """Returns the field that has images of this size, and its value, for a message."""
+    other = size == config.get("eval_size", 0)
+    return f"input.eval_size {size}" if other else f"input.image_size {config.image_size}"
 
 
 def _threads(config) -> int:

@@ -22,7 +22,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def stablehlo(run: Trained, preprocesses: bool = True) -> bytes:
     """Returns the network as StableHLO in the form of `jax.export`, weights and all, for each of PLATFORMS.
 
-    The program maps images [N, image_size, image_size, channels] to float32 logits [N, num_classes], for
+    The program maps images [N, eval_size, eval_size, channels] to float32 logits [N, num_classes], for
     any N. The images are uint8 where it `preprocesses`, which is to normalise them; else they are float32,
     normalised. It computes with JAX's own operations, not those that are fast in training on the CPU.
     """
@@ -60,7 +60,7 @@ def tflite(
     Args:
       run: the network.
       preprocesses: whether the images are uint8, and normalised by the model.
-      examples: images [n, image_size, image_size, channels], uint8 or normalised, as the model takes them.
+      examples: images [n, eval_size, eval_size, channels], uint8 or normalised, as the model takes them.
         Their values give the ranges of 8-bit integers with which the model then computes throughout.
       number: of the images that the model takes at a time.
 
@@ -157,7 +157,7 @@ def _logits(run: Trained, preprocesses: bool) -> Callable:
 
 
 def _shape(run: Trained) -> tuple[int, int, int]:
-    return data.input_shape(run.config.input)
+    return data.eval_shape(run.config.input)
 
 
 def _dtype(preprocesses: bool) -> np.dtype:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 import data
 import models
-from training import checkpoints, command, files, metrics, sharding, state, steps
+from training import checkpoints, command, files, metrics, sharding, sizes, state, steps
 
 BATCH_SIZE = 32  # images a step: with more, memory grows, and speed on a CPU does not
 
@@ -42,6 +42,7 @@ def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) 
     mesh = sharding.make_mesh()
     module = models.create(**config.model)
     shape = data.input_shape(config.input)
+    sizes.check(module, shape, (), data.eval_shape(config.input)[0], mesh)
     like = state.shapes(module, optax.identity(), shape, mesh)
     with contextlib.closing(checkpoints.Checkpoints(workdir, read_only=True)) as saved:
         saved.network = module, shape
@@ -171,7 +172,7 @@ class Trained:
         return data.readable(self.header.get("classes") or list(numbers))
 
     def preprocess(self, images: Iterable) -> jax.Array:
-        """Returns images as the network sees them, float32 [N, image_size, image_size, 3 or 1].
+        """Returns images as the network sees them, float32 [N, eval_size, eval_size, 3 or 1].
 
         Args:
           images: see `predict`.

@@ -75,7 +75,7 @@ def main() -> None:
             "nothing was written"
         )
     write("classes.json", (json.dumps(run.class_names) + "\n").encode())
-    height, width, channels = data.input_shape(run.config.input)
+    height, width, channels = data.eval_shape(run.config.input)
     number = IMAGES.value if FORMAT.value == "tflite" else "N"
     kind = "uint8" if PREPROCESS.value else "normalised float32"
     print(
@@ -105,7 +105,8 @@ def images(run, number: int, train: bool) -> tuple[np.ndarray, np.ndarray]:
     """Returns images of the run, drawn at random but always the same, as the program takes them, and labels."""
     source = data.open_source(run.config.input, train, run.header.get("classes"))
     chosen = np.random.default_rng(0).permutation(len(source))[:number]
-    drawn = data.load(data.subset(source, chosen), run.config.input)
+    size = data.eval_shape(run.config.input)[0]
+    drawn = data.load(data.subset(source, chosen), run.config.input, size)
     if PREPROCESS.value:
         return drawn.images, drawn.labels
     normalise = data.make_preprocess(run.config.input, train=False)

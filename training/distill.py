@@ -41,7 +41,9 @@ class Teacher:
         return both
 
 
-def make(config, find: Callable, before: dict, train_source, shape, mesh) -> Teacher | None:
+def make(
+    config, find: Callable, before: dict, train_source, shape, mesh, sizes=()
+) -> Teacher | None:
     """Returns the teacher that a config names; None: it names none.
 
     Args:
@@ -51,6 +53,7 @@ def make(config, find: Callable, before: dict, train_source, shape, mesh) -> Tea
       train_source: of `data.open_source`.
       shape: (height, width, channels) of an image.
       mesh: of the devices.
+      sizes: pixels a side of the images, where they grow.
 
     Raises:
       ValueError: it is not there, does not know the classes or cannot see the images; or the run that
@@ -76,7 +79,8 @@ def make(config, find: Callable, before: dict, train_source, shape, mesh) -> Tea
             f"distill.teacher {name}, step {origin.step}, has other weights than the teacher that the run "
             f"began with ({was}): name that one, as DIR:STEP, or choose another --workdir"
         )
-    _check_images(name, origin, config.input, shape, mesh)
+    for size in sorted({shape[0], *sizes}):
+        _check_images(name, origin, config.input, (size, size, shape[2]), mesh)
     chosen = _classes(name, origin, train_source.class_names)
     scale, offset = _renormalise(config.input, origin.config.input)
 
@@ -117,7 +121,7 @@ def _check_images(name: str, origin, images, shape, mesh) -> None:
             f"distill.teacher {name} cannot see images of {shape[0]} x {shape[1]}; {wanted}: "
             f"set --config.input.image_size={its.image_size}"
         )
-    if images.image_size != its.image_size:
+    if shape[0] != its.image_size:
         tell(f"{name}, the teacher, sees images of {shape[0]} x {shape[1]}; in training {wanted}")
 
 

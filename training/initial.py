@@ -36,8 +36,10 @@ def fill(config, before: dict, origin) -> None:
     for name in images:
         config.input[name] = source.input[name]
     if "resize" in images:  # in proportion, where image_size was given
-        scale = source.input.resize / source.input.image_size
-        config.input.resize = round(config.input.image_size * scale)
+        was, now = (
+            one.get("eval_size", 0) or one.image_size for one in (source.input, config.input)
+        )
+        config.input.resize = round(now * source.input.resize / was)
         config.input.update(interpolation=source.input.interpolation, squash=source.input.squash)
     if network:
         classes = config.model.get("num_classes", 0)

@@ -59,6 +59,10 @@ RANGES = {
     "distill.temperature": POSITIVE,
     "distill.weight": PART,
     "input.image_size": COUNT_OR_0,  # 0: that of what the run starts from
+    "input.eval_size": COUNT_OR_0,
+    "input.start_size": COUNT_OR_0,
+    "input.grow_epochs": NOT_NEGATIVE,
+    "input.size_multiple": COUNT,
     "input.resize": COUNT_OR_0,
     "input.min_area": PART_NOT_0,
     "input.scales": COUNT,

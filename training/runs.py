@@ -229,8 +229,11 @@ def header(
     }
 
 
-def banner(made: dict, train_source, eval_source, workdir, step: int) -> str:
-    """Returns what the terminal shows of a run before its first step; `made` is its header."""
+def banner(made: dict, train_source, eval_source, workdir, step: int, sizes: str = "") -> str:
+    """Returns what the terminal shows of a run before its first step; `made` is its header.
+
+    `sizes` is the line on the sizes of images, "" where they have one.
+    """
     fields = dict(made["config"]["model"])
     name = fields.pop("name")
     changes = f" with changes: {'; '.join(made['changes'])}" if made["changes"] else ""
@@ -243,6 +246,7 @@ def banner(made: dict, train_source, eval_source, workdir, step: int) -> str:
         f"{made['processes']} process(es)\n"
         + (f"{initial.told(made['started'])}\n" if made["started"] else "")
         + (f"{distill.told(made['teacher'])}\n" if made["teacher"] else "")
+        + (f"{sizes}\n" if sizes else "")
         + f"results: {workdir}"
         + (f", resumed at step {step}{changes}" if step else "")
     )

@@ -172,7 +172,7 @@ class View:
         Raises:
           ValueError: there is no such feature map; the message lists those that there are.
         """
-        module, shape = run.module, data.input_shape(run.config.input)
+        module, shape = run.module, data.eval_shape(run.config.input)
         self._variables = jax.device_put(jax.device_get(run.variables))  # on one device
         shapes = maps.shapes(module, self._variables, shape)
         *_, last = shapes

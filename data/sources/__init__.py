@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 
+from data.sizes import eval_size
 from data.sources import imagenet
 from data.sources.files import images_below as images_below
 from data.sources.files import path_of as path_of
@@ -61,7 +62,11 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
     if config.source == "digits":
         return with_classes(digits(split), class_names, "digits")
     if config.source == "synthetic":
-        return with_classes(synthetic(split, config.image_size), class_names, "synthetic")
+        return with_classes(
+            synthetic(split, config.image_size if train else eval_size(config)),
+            class_names,
+            "synthetic",
+        )
     path = f"folder:{config.source}, " if os.path.isdir(os.path.expanduser(config.source)) else ""
     raise ValueError(
         f"input.source {config.source!r}: choose {path}tfds:NAME, folder:PATH, tar:PATTERN, hf:NAME, digits or synthetic"
