@@ -80,16 +80,14 @@ BEFORE_NETWORKS_HAD = {
 
 # Fields of the sections input and model on which no evaluation depends.
 ONLY_FOR_TRAINING = {
-    *(f"input.{name}" for name in ("train_split", "crop", "min_area", "scales", "padding", "flip")),
-    *(f"input.{name}" for name in ("color_jitter", "pca_lighting", "data_dir", "in_memory")),
-    *(f"input.{name}" for name in ("auto_augment", "ra_num_ops", "ra_magnitude")),
-    *(
-        f"input.{name}"
-        for name in ("hue", "aspect", "aug_repeats", "random_erase", "random_erase_mode")
-    ),
+    *(f"input.{name}" for name in ("train_split", "data_dir", "in_memory", "threads")),
+    *(f"input.{name}" for name in ("max_broken_images", "crop", "min_area", "aspect", "scales")),
+    *(f"input.{name}" for name in ("padding", "flip", "auto_augment", "ra_num_ops")),
+    *(f"input.{name}" for name in ("ra_magnitude", "color_jitter", "hue", "pca_lighting")),
+    *(f"input.{name}" for name in ("random_erase", "random_erase_mode", "aug_repeats")),
     *(f"input.{name}" for name in ("mixup_alpha", "cutmix_alpha", "mixup_prob")),
-    *(f"input.{name}" for name in ("mixup_switch_prob", "threads", "max_broken_images")),
-    *(f"input.{name}" for name in ("start_size", "grow_epochs", "size_multiple")),
+    *(f"input.{name}" for name in ("mixup_switch_prob", "start_size", "grow_epochs")),
+    "input.size_multiple",
     *(f"model.{name}" for name in ("dropout", "drop_path_keep", "drop_path_rate")),
     *(f"model.{name}" for name in ("initialization", "bn_momentum")),
 }
