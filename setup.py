@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 # jaxlib 0.10.2 computes some programs wrongly on the CPU (jax#39103); it and 0.11.0 crash on others (jax#39257).
 JAX, JAXLIB = "jax>=0.10,!=0.10.2,!=0.11.0", "jaxlib!=0.10.2,!=0.11.0"
 GCS, S3 = ["gcsfs>=2024.10"], ["s3fs>=2024.10"]
+WANDB = ["wandb>=0.21"]
 TFLITE = ["ai-edge-litert>=2.0", "tensorflow>=2.20"]
 SWEEPS = ["optuna>=4.2", "plotly>=7.0", "submitit>=1.5.3"]
 
@@ -66,6 +67,7 @@ setup(
         "s3": S3,
         "prepare": ["tensorflow>=2.20"],
         "sweeps": SWEEPS,
+        "wandb": WANDB,
         # Not of test: it wants an older Orbax, and fails with JAX 0.12.
         "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.24", "jax<0.12", "jaxlib<0.12"],
         "tflite": TFLITE,
@@ -81,6 +83,7 @@ setup(
             *S3,
             *SWEEPS,
             *TFLITE,
+            *WANDB,
         ],
     },
 )
