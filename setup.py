@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 JAX, JAXLIB = "jax>=0.10,!=0.10.2,!=0.11.0", "jaxlib!=0.10.2,!=0.11.0"
 HF = ["datasets>=4.0"]
 GCS, S3 = ["gcsfs>=2024.10"], ["s3fs>=2024.10"]
+WANDB = ["wandb>=0.21"]
 TFLITE = ["ai-edge-litert>=2.0", "tensorflow>=2.20"]
 SWEEPS = ["optuna>=4.2", "plotly>=7.0", "submitit>=1.5.3"]
 
@@ -68,6 +69,7 @@ setup(
         "s3": S3,
         "prepare": ["tensorflow>=2.20"],
         "sweeps": SWEEPS,
+        "wandb": WANDB,
         # Not of test: it wants an older Orbax, and fails with JAX 0.12.
         "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.24", "jax<0.12", "jaxlib<0.12"],
         "tflite": TFLITE,
@@ -84,6 +86,7 @@ setup(
             *S3,
             *SWEEPS,
             *TFLITE,
+            *WANDB,
         ],
     },
 )

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "training": {
         "jax", "jaxlib", "flax", "optax", "orbax", "numpy", "training",
         "absl", "ml_collections", "etils", "tqdm", "tensorboardX", "data.messages",
-        "fsspec", "s3fs", "botocore", "gcsfs", "aiohttp", "google.auth",
+        "fsspec", "s3fs", "botocore", "gcsfs", "aiohttp", "google.auth", "wandb",
     },
     "analysis": {
         "jax", "flax", "optax", "numpy", "scipy", "matplotlib", "etils", "tqdm",

@@ -15,7 +15,7 @@ from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from data.messages import tell
-from training import files
+from training import files, weights_and_biases
 
 FLUSH = 10.0  # seconds after which TensorBoard sees an event
 
@@ -26,6 +26,7 @@ BEFORE_THERE_WAS = {
     "eval_last": True,
     "stop_after_evals": 0,
     "log_norms": False,
+    "wandb": "",
     "start_timeout": 600,
     "lost_timeout": 120,
     "loss": "softmax",
@@ -188,7 +189,7 @@ def check_same_config(
 
 
 class Writer:
-    """Writes WORKDIR/metrics.jsonl and WORKDIR/tensorboard, from the first process only.
+    """Writes WORKDIR/metrics.jsonl and WORKDIR/tensorboard, from the first process only; to Weights & Biases, too, where its project is given.
 
     A resumed run goes on where its checkpoint was: what an interrupted run logged after that is
     taken out, so that each step is logged once. As a context it notes that a run ends by a
@@ -226,6 +227,7 @@ class Writer:
         self._open.callback(self._events.close)
         if self._copies:
             self._copies.send()
+        self._wandb = weights_and_biases.Log(workdir, header)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         if not self._active:
@@ -233,6 +235,7 @@ class Writer:
         self._append({"step": step, **metrics})
         for name, value in metrics.items():
             self._events.add(name, value, step)
+        self._wandb.write(step, metrics)
         if self._copies:
             self._copies.grown()
 
@@ -253,11 +256,13 @@ class Writer:
     def __exit__(self, kind, error, traceback) -> None:
         if self._active and isinstance(error, FloatingPointError):
             self._append({"step": self._step, "diverged": str(error)})
-        self.close(sends=not isinstance(error, ConnectionError))  # else nothing would get there
+        sends = not isinstance(error, ConnectionError)  # else nothing would get there
+        self.close(sends, failed=error is not None)
 
-    def close(self, sends: bool = True) -> None:
+    def close(self, sends: bool = True, failed: bool = False) -> None:
         if not self._active:
             return
+        self._wandb.close(failed)
         with self._open:
             if sends:
                 self.send()
