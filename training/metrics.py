@@ -189,7 +189,9 @@ def check_same_config(
 
 
 class Writer:
-    """Writes WORKDIR/metrics.jsonl and WORKDIR/tensorboard, from the first process only; to Weights & Biases, too, where its project is given.
+    """Writes WORKDIR/metrics.jsonl and WORKDIR/tensorboard, from the first process only.
+
+    To Weights & Biases, too, where the config names a project.
 
     A resumed run goes on where its checkpoint was: what an interrupted run logged after that is
     taken out, so that each step is logged once. As a context it notes that a run ends by a
