@@ -33,16 +33,8 @@ def make_preprocess(config, train: bool, crops: int = 1):
       ValueError: a mistake in the config.
     """
     mean, std = jnp.array(config.mean), jnp.array(config.std)
-    if config.auto_augment and config.auto_augment not in randaugment.SPACES:
-        raise ValueError(
-            f"input.auto_augment {config.auto_augment!r}: choose one of "
-            f"{', '.join(randaugment.SPACES)}, or '' for none"
-        )
-    if config.random_erase_mode not in ERASE_MODES:
-        raise ValueError(
-            f"input.random_erase_mode {config.random_erase_mode!r}: choose one of "
-            f"{', '.join(ERASE_MODES)}"
-        )
+    if train:
+        _check(config)
 
     def normalise(images):
         return (images - mean) / std
@@ -73,6 +65,18 @@ def make_preprocess(config, train: bool, crops: int = 1):
         return images[None] if crops == 1 else ten_crops(images, eval_size(config))
 
     return train_views if train else eval_views
+
+
+def _check(config) -> None:
+    for name, choices in (
+        ("auto_augment", (*randaugment.SPACES, "")),
+        ("random_erase_mode", ERASE_MODES),
+    ):
+        if config[name] not in choices:
+            raise ValueError(
+                f"input.{name} {config[name]!r}: choose one of "
+                f"{', '.join(choice or repr(choice) for choice in choices)}"
+            )
 
 
 def pad_crop(key, images, padding: int):
