@@ -328,7 +328,8 @@ def test_the_end_of_a_log_is_sent_unless_the_store_is_away(error, lines, monkeyp
         lambda at, content: (written.__setitem__ if files.in_bucket(at) else write)(at, content),
     )
     monkeypatch.setattr(files.Copies, "grown", lambda self: None)  # it is not yet time
-    with contextlib.suppress(ConnectionError), metrics.Writer("s3://bucket/run", [], {}, 0) as log:
+    writer = metrics.Writer("s3://bucket/run", [], {"config": {}}, 0)
+    with contextlib.suppress(ConnectionError), writer as log:
         log.write(1, {"train/loss": 2.0})
         if error:
             raise error
