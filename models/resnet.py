@@ -17,7 +17,7 @@ its 3x3 convolution ("v1.5", `bottleneck_stride="3x3"`), the paper in the first 
 common. The scale of each block's last BatchNorm may start at zero (arXiv:1706.02677, section 5.1).
 `residual=False` gives the paper's plain networks: the same layers without shortcuts. `stem="small"`
 keeps table 1's stages for images of 32 to 64: conv1 is 3x3 with stride 1, and there is no max pooling, as
-in much code for CIFAR-10, where 18 layers then have 11,173,962 parameters.
+in much code for CIFAR-10, where 18 layers then have 11.2 million parameters.
 """
 
 from collections.abc import Callable
