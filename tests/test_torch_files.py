@@ -66,6 +66,13 @@ class Storage:
         self.size = array.size if size is None else size  # as the pickle says
 
 
+@pytest.fixture(autouse=True)
+def python_pickles_as_ever():
+    """The library `datasets`, where another test has imported it, brings dill, which changes `pickle._Pickler`."""
+    if "dill" in sys.modules:
+        sys.modules["dill"].extend(use_dill=False)
+
+
 class Pickler(pickle._Pickler):
     """Writes globals unseen and storages beside the pickle, as PyTorch does."""
 
