@@ -45,7 +45,7 @@ def test_pixels_are_those_of_torchvision(policy, chosen):
         # Rounding moves a value by a level, where torchvision cuts off decimals, or turns to a
         # neighbour.
         assert np.mean(np.abs(differences) > 1) < 0.002, name
-        assert np.mean(differences != 0) < (0.2 if operation.name == "Sharpness" else 0.005), name
+        assert np.mean(differences != 0) < (0.2 if operation.name == "Sharpness" else 0.02), name
 
 
 @pytest.mark.parametrize("policy, num_ops", [("ra", 1), ("ra", 3), ("ta_wide", 1)])
