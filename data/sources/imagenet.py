@@ -10,8 +10,6 @@ import io
 import os
 import re
 
-import scipy.io
-
 from data.classes import imagenet
 from data.messages import some
 from data.sources.files import listing, path_of, read
@@ -121,6 +119,8 @@ def synsets(ground_truth: str) -> list[str]:
 
 def _synsets_by_number(meta: str) -> dict[int, str]:
     """Returns {number: synset} of the development kit's table of synsets."""
+    import scipy.io  # which other sources do not wait for
+
     try:
         content = read(meta)
     except FileNotFoundError as error:
