@@ -69,7 +69,8 @@ def open_source(config, train: bool, class_names: list[str] | None = None):
         )
     path = f"folder:{config.source}, " if os.path.isdir(os.path.expanduser(config.source)) else ""
     raise ValueError(
-        f"input.source {config.source!r}: choose {path}tfds:NAME, folder:PATH, tar:PATTERN, hf:NAME, digits or synthetic"
+        f"input.source {config.source!r}: choose {path}tfds:NAME, folder:PATH, tar:PATTERN, hf:NAME, "
+        "digits or synthetic"
     )
 
 

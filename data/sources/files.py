@@ -107,11 +107,6 @@ def listing(folder: epath.Path) -> Listing:
     return Listing(sorted(folders), sorted(images), skipped)
 
 
-def _is_class(there: Listing) -> bool:
-    """Whether a folder is one of a class: it has images, or nothing but files that are none."""
-    return bool(there.images or (there.skipped and not there.folders))
-
-
 def _entries(folder: epath.Path):
     """Yields (name, "file", "folder" or "other") of each entry, without a look at each file."""
     if "://" in os.fspath(folder):
