@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from data import randaugment
+from data.messages import one_of
 from data.sizes import eval_size
 
 # Principal components of ImageNet's RGB values in [0, 1], as AlexNet's section 4.1 uses them; the
@@ -34,7 +35,8 @@ def make_preprocess(config, train: bool, crops: int = 1):
     """
     mean, std = jnp.array(config.mean), jnp.array(config.std)
     if train:
-        _check(config)
+        one_of("input.auto_augment", config.auto_augment, (*randaugment.SPACES, ""))
+        one_of("input.random_erase_mode", config.random_erase_mode, ERASE_MODES)
 
     def normalise(images):
         return (images - mean) / std
@@ -65,18 +67,6 @@ def make_preprocess(config, train: bool, crops: int = 1):
         return images[None] if crops == 1 else ten_crops(images, eval_size(config))
 
     return train_views if train else eval_views
-
-
-def _check(config) -> None:
-    for name, choices in (
-        ("auto_augment", (*randaugment.SPACES, "")),
-        ("random_erase_mode", ERASE_MODES),
-    ):
-        if config[name] not in choices:
-            raise ValueError(
-                f"input.{name} {config[name]!r}: choose one of "
-                f"{', '.join(choice or repr(choice) for choice in choices)}"
-            )
 
 
 def pad_crop(key, images, padding: int):

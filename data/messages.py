@@ -28,6 +28,13 @@ def tell_once(text: str) -> None:
     tell(text)
 
 
+def one_of(field: str, value: str, choices) -> None:
+    """Raises ValueError that lists the choices where the value of a field is none of them."""
+    if value not in choices:
+        listed = ", ".join(choice or repr(choice) for choice in choices)
+        raise ValueError(f"{field} {value!r}: choose one of {listed}")
+
+
 def some(names: list[str], most: int = 10) -> str:
     """Returns the first names of a list, for a message."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""

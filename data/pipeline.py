@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data import decode, sizes
-from data.messages import tell
+from data.messages import one_of, tell
 from data.sources import InMemory
 
 RANDOM_CROPS = ("random_resized", "scale_jitter")  # cut out of the whole image, on the host
@@ -68,12 +68,8 @@ def make_train(source, config, batch_size: int, seed: int, start_step: int = 0):
     Raises:
       ValueError: a mistake in the config; or, in a batch, too many images that cannot be read.
     """
-    if config.crop not in CROPS:
-        raise ValueError(f"input.crop {config.crop!r}: choose one of {', '.join(CROPS)}")
-    if config.aspect not in decode.ASPECTS:
-        raise ValueError(
-            f"input.aspect {config.aspect!r}: choose one of {', '.join(decode.ASPECTS)}"
-        )
+    one_of("input.crop", config.crop, CROPS)
+    one_of("input.aspect", config.aspect, decode.ASPECTS)
     if config.crop in RANDOM_CROPS and config.in_memory and not isinstance(source, InMemory):
         raise ValueError(
             f"input.crop {config.crop!r} needs whole images, which input.in_memory does not keep: "
@@ -200,11 +196,7 @@ def image_form(config) -> dict:
     Raises:
       ValueError: a mistake in the config.
     """
-    if config.interpolation not in decode.INTERPOLATIONS:
-        raise ValueError(
-            f"input.interpolation {config.interpolation!r}: choose one of "
-            f"{', '.join(decode.INTERPOLATIONS)}"
-        )
+    one_of("input.interpolation", config.interpolation, decode.INTERPOLATIONS)
     return {
         "channels": input_shape(config)[2],
         "exif_orientation": config.get("exif_orientation", False),

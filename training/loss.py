@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from data.messages import one_of
+
 LOSSES = ("softmax", "bce")
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # (logits, targets), [N, classes] each
 
@@ -25,8 +27,7 @@ def make(config, num_classes: int) -> Loss:
     Raises:
       ValueError: there is no such loss, or its fields do not fit each other or the classes.
     """
-    if config.loss not in LOSSES:
-        raise ValueError(f"loss {config.loss!r}: choose one of {', '.join(LOSSES)}")
+    one_of("loss", config.loss, LOSSES)
     weights = config.class_weights
     if weights and len(weights) != num_classes:
         raise ValueError(

@@ -6,6 +6,8 @@ import re
 import jax
 import optax
 
+from data.messages import one_of
+
 OPTIMIZERS = ("sgd", "rmsprop", "adamw", "lars", "lamb", "lion")
 DECOUPLED = ("adamw", "lamb", "lion")  # whose weight decay is no part of the gradient
 SCHEDULES = ("constant", "steps", "cosine", "linear", "exponential", "polynomial")
@@ -45,8 +47,8 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
       ValueError: an unknown name; the message lists the right ones. Or an order for what an optimizer
         does not do.
     """
-    _one_of("name", config.name, OPTIMIZERS)
-    _one_of("decay", config.decay, tuple(DECAYED))
+    one_of("optimizer.name", config.name, OPTIMIZERS)
+    one_of("optimizer.decay", config.decay, DECAYED)
     schedule = make_schedule(config, batch_size, total_steps, steps_per_epoch)
     mask = DECAYED[config.decay]
 
@@ -161,7 +163,7 @@ def make_schedule(config, batch_size: int, total_steps: int, steps_per_epoch: fl
     the run in `decay_at`, "exponential" by `decay_factor` every `decay_epochs` epochs;
     "polynomial" falls as (1 - progress) ** `power`, and "linear" is its power 1.
     """
-    _one_of("schedule", config.schedule, SCHEDULES)
+    one_of("optimizer.schedule", config.schedule, SCHEDULES)
     peak = config.learning_rate * batch_size / 256
     warmup = min(round(config.warmup_epochs * steps_per_epoch), total_steps)
     rest = max(1, total_steps - warmup)
@@ -184,8 +186,3 @@ def make_schedule(config, batch_size: int, total_steps: int, steps_per_epoch: fl
         return decay
     start = peak * config.warmup_factor
     return optax.join_schedules([optax.linear_schedule(start, peak, warmup), decay], [warmup])
-
-
-def _one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"optimizer.{field} {value!r}: choose one of {', '.join(choices)}")
