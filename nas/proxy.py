@@ -128,10 +128,10 @@ class Proxy:
     def _train_step(self, state: TrainState, batch, terms, key, clip_norm):
         preprocess = data.make_preprocess(self.config.input, train=True)
         key = jax.random.fold_in(key, state.step)
-        images = preprocess(key, batch["image"])
-        targets = steps.smooth(batch["label"], self.model.num_classes, self.config.label_smoothing)
-        if mix := data.make_mix(self.config.input):
-            images, targets = mix(key, images, targets)
+        mix, smoothing = data.make_mix(self.config.input), self.config.label_smoothing
+        images, targets = steps.inputs(
+            key, batch, preprocess, mix, self.model.num_classes, smoothing
+        )
 
         def apply(variables):
             return self.model.apply(variables, images, terms, train=True, mutable=["batch_stats"])

@@ -59,11 +59,8 @@ def make_train_step(
     mutable = ["aux_logits"] if freeze_batch_stats else ["aux_logits", "batch_stats"]
 
     def step(state: TrainState, batch, key, *of_teacher):
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        images = preprocess(augment_key, batch["image"])
-        targets = smooth(batch["label"], num_classes, label_smoothing)
-        if mix:
-            images, targets = mix(augment_key, images, targets)
+        augment_key, dropout_key = keys(key, state.step)
+        images, targets = inputs(augment_key, batch, preprocess, mix, num_classes, label_smoothing)
         progress = {"progress": state.step / total_steps}
 
         def apply(variables):
@@ -93,6 +90,21 @@ def make_train_step(
     if not teacher:
         return compiled
     return lambda state, batch, key: compiled(state, batch, key, *of_teacher)
+
+
+def keys(key, step):
+    """Returns the keys of a step: (of the augmentation, of dropout and drop path)."""
+    return jax.random.split(jax.random.fold_in(key, step))
+
+
+def inputs(key, batch, preprocess, mix, num_classes: int, label_smoothing: float):
+    """Returns (images as a network sees them, what it should answer, [N, num_classes]) of a batch.
+
+    For `preprocess`, `mix` and `label_smoothing` see `make_train_step`.
+    """
+    images = preprocess(key, batch["image"])
+    targets = smooth(batch["label"], num_classes, label_smoothing)
+    return mix(key, images, targets) if mix else (images, targets)
 
 
 def smooth(labels, num_classes: int, label_smoothing: float):

@@ -38,11 +38,10 @@ def seen(config, most: int):
 
     @jax.jit
     def augment(step, batch):
-        step_key = jax.random.fold_in(jax.random.key(config.seed), step)
-        key, _ = jax.random.split(step_key)  # as in the training step
-        images = preprocess(key, batch["image"])
-        targets = steps.smooth(batch["label"], len(names), config.label_smoothing)
-        images, targets = mix(key, images, targets) if mix else (images, targets)
+        key, _ = steps.keys(jax.random.key(config.seed), step)
+        images, targets = steps.inputs(
+            key, batch, preprocess, mix, len(names), config.label_smoothing
+        )
         images = images * jnp.array(config.input.std) + jnp.array(config.input.mean)
         return jnp.clip(jnp.round(255 * images), 0, 255).astype(jnp.uint8), targets
 
