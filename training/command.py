@@ -189,7 +189,8 @@ def _wrong_field(argv: list[str]) -> str | None:
         field = argument.lstrip("-").partition("=")[0]
         if not field.startswith("config."):
             continue
-        section, where = _fields(argv), "--config"
+        config = section = _fields(argv)
+        where = "--config"
         for name in field.split(".")[1:]:
             if not isinstance(section, dict):
                 return (
@@ -197,7 +198,7 @@ def _wrong_field(argv: list[str]) -> str | None:
                 )
             if name not in section:
                 near = [f"{where}.{one}" for one in difflib.get_close_matches(name, section, n=1)]
-                elsewhere = [f"--config.{one}" for one in flatten_dict(_fields(argv), sep=".")]
+                elsewhere = [f"--config.{one}" for one in flatten_dict(config, sep=".")]
                 near += [one for one in elsewhere if one.endswith(f".{name}")]
                 meant = f" (did you mean {near[0]}?)" if near else ""
                 has = f"{where} has {', '.join(section)}; --help says what they mean"

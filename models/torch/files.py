@@ -85,11 +85,13 @@ def read(path) -> dict[str, np.ndarray]:
       OSError: the file is not there, or cannot be opened.
       ValueError: it is no checkpoint, is damaged, or asks for more than tensors need.
     """
-    if not os.path.exists(path):
+    try:
+        kind = os.stat(path).st_mode
+    except FileNotFoundError as error:
         raise FileNotFoundError(
             f"there is no weights file {path}: correct the path, or give none to have published weights fetched"
-        )
-    if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe would wait for its writer
+        ) from error
+    if not stat.S_ISREG(kind):  # to open a pipe would wait for its writer
         raise ValueError(f"{path} is no file")
     with open(path, "rb") as file:
         try:
