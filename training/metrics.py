@@ -23,10 +23,10 @@ EVALUATES = {"eval": "evaluation", "eval_train": "training images"}
 # Fields that the configs of older runs lack, and what these runs did.
 BEFORE_THERE_WAS = {
     "init": "",
-    "eval_last": True,
-    "stop_after_evals": 0,
     "log_norms": False,
     "wandb": "",
+    "eval_last": True,
+    "stop_after_evals": 0,
     "start_timeout": 600,
     "lost_timeout": 120,
     "loss": "softmax",
@@ -37,22 +37,23 @@ BEFORE_THERE_WAS = {
     "distill.temperature": 4.0,
     "distill.weight": 0.9,
     "input.class_names": "",
-    "input.eval_size": 0,
-    "input.exif_orientation": False,
-    "input.grow_epochs": (0.0, 0.0),
-    "input.ground_truth": "",
     "input.image_column": "",
     "input.label_column": "",
-    "input.interpolation": "bilinear",
+    "input.ground_truth": "",
+    "input.eval_size": 0,
+    "input.start_size": 0,
+    "input.grow_epochs": (0.0, 0.0),
     "input.size_multiple": 32,
+    "input.interpolation": "bilinear",
     "input.squash": False,
+    "input.exif_orientation": False,
+    "input.aspect": "log_uniform",
     "input.auto_augment": "",
     "input.ra_num_ops": 2,
     "input.ra_magnitude": 9,
     "input.hue": 0.0,
     "input.random_erase": 0.0,
     "input.random_erase_mode": "const",
-    "input.aspect": "log_uniform",
     "input.aug_repeats": 1,
     "input.mixup_alpha": 0.0,
     "input.cutmix_alpha": 0.0,
@@ -60,7 +61,6 @@ BEFORE_THERE_WAS = {
     "input.mixup_switch_prob": 0.5,
     "optimizer.trust_coefficient": 1e-3,
     "optimizer.clip_decayed": False,
-    "input.start_size": 0,
     "optimizer.freeze": (),
     "optimizer.freeze_batch_stats": False,
     "optimizer.layer_decay": 1.0,
@@ -83,12 +83,11 @@ BEFORE_NETWORKS_HAD = {
 ONLY_FOR_TRAINING = {
     *(f"input.{name}" for name in ("train_split", "data_dir", "in_memory", "threads")),
     *(f"input.{name}" for name in ("max_broken_images", "crop", "min_area", "aspect", "scales")),
-    *(f"input.{name}" for name in ("padding", "flip", "auto_augment", "ra_num_ops")),
-    *(f"input.{name}" for name in ("ra_magnitude", "color_jitter", "hue", "pca_lighting")),
-    *(f"input.{name}" for name in ("random_erase", "random_erase_mode", "aug_repeats")),
-    *(f"input.{name}" for name in ("mixup_alpha", "cutmix_alpha", "mixup_prob")),
-    *(f"input.{name}" for name in ("mixup_switch_prob", "start_size", "grow_epochs")),
-    "input.size_multiple",
+    *(f"input.{name}" for name in ("start_size", "grow_epochs", "size_multiple", "padding")),
+    *(f"input.{name}" for name in ("flip", "auto_augment", "ra_num_ops", "ra_magnitude")),
+    *(f"input.{name}" for name in ("color_jitter", "hue", "pca_lighting", "aug_repeats")),
+    *(f"input.{name}" for name in ("random_erase", "random_erase_mode", "mixup_alpha")),
+    *(f"input.{name}" for name in ("cutmix_alpha", "mixup_prob", "mixup_switch_prob")),
     *(f"model.{name}" for name in ("dropout", "drop_path_keep", "drop_path_rate")),
     *(f"model.{name}" for name in ("initialization", "bn_momentum")),
 }
@@ -191,11 +190,10 @@ def check_same_config(
 class Writer:
     """Writes WORKDIR/metrics.jsonl and WORKDIR/tensorboard, from the first process only.
 
-    To Weights & Biases, too, where the config names a project.
-
     A resumed run goes on where its checkpoint was: what an interrupted run logged after that is
     taken out, so that each step is logged once. As a context it notes that a run ends by a
-    FloatingPointError. A bucket gets copies, see `files.Copies`.
+    FloatingPointError. A bucket gets copies, see `files.Copies`. Weights & Biases gets the figures,
+    too, where the config names a project.
     """
 
     def __init__(self, workdir, previous: list[dict], header: dict, step: int):
