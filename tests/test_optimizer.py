@@ -111,18 +111,26 @@ def test_rmsprop_follows_tensorflows_rule(momentum, decay, decayed):
     assert_follows(rule, decayed, name="rmsprop", learning_rate=0.1, decay=decay, **changes)
 
 
+ADAM = {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3}
+
+
+def adams_steps(gradients):
+    """Yields Adam's steps with the numbers ADAM, before the learning rate."""
+    mean, square = 0.0, 0.0
+    for t, g in enumerate(gradients, 1):
+        mean = 0.8 * mean + 0.2 * g
+        square = 0.95 * square + 0.05 * g**2
+        yield mean / (1 - 0.8**t) / (np.sqrt(square / (1 - 0.95**t)) + 1e-3)
+
+
 @DECAYS
 def test_adamw_decays_weights_apart_from_the_gradient(decay, decayed):
     def rule(w, gradients, weight_decay):
-        mean, square = 0.0, 0.0
-        for t, g in enumerate(gradients, 1):
-            mean = 0.8 * mean + 0.2 * g
-            square = 0.95 * square + 0.05 * g**2
-            step = mean / (1 - 0.8**t) / (np.sqrt(square / (1 - 0.95**t)) + 1e-3)
+        for step in adams_steps(gradients):
             w = w - 0.1 * (step + weight_decay * w)
         return w
 
-    changes = {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3, "weight_decay": 0.05}
+    changes = ADAM | {"weight_decay": 0.05}
     assert_follows(rule, decayed, name="adamw", learning_rate=0.1, decay=decay, **changes)
 
 
@@ -151,16 +159,12 @@ def test_lars_steps_in_proportion_to_the_kernels(nesterov, decay, decayed):
 @DECAYS
 def test_lamb_steps_in_proportion_to_the_kernels(decay, decayed):
     def rule(w, gradients, weight_decay):
-        mean, square = 0.0, 0.0
-        for t, g in enumerate(gradients, 1):
-            mean = 0.8 * mean + 0.2 * g
-            square = 0.95 * square + 0.05 * g**2
-            step = mean / (1 - 0.8**t) / (np.sqrt(square / (1 - 0.95**t)) + 1e-3)
+        for step in adams_steps(gradients):
             step = step + weight_decay * w
             w = w - 0.1 * of_norms(w, step) * step
         return w
 
-    changes = {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3, "weight_decay": 0.05}
+    changes = ADAM | {"weight_decay": 0.05}
     assert_follows(rule, decayed, name="lamb", learning_rate=0.1, decay=decay, **changes)
 
 
