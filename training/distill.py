@@ -80,7 +80,7 @@ def make(
             f"began with ({was}): name that one, as DIR:STEP, or choose another --workdir"
         )
     for size in sorted({shape[0], *sizes}):
-        _check_images(name, origin, config.input, (size, size, shape[2]), mesh)
+        _check_images(name, origin, (size, size, shape[2]), mesh)
     chosen = _classes(name, origin, train_source.class_names)
     scale, offset = _renormalise(config.input, origin.config.input)
 
@@ -105,7 +105,7 @@ def _checksum(variables) -> int:
     return found
 
 
-def _check_images(name: str, origin, images, shape, mesh) -> None:
+def _check_images(name: str, origin, shape, mesh) -> None:
     """Raises ValueError where the teacher cannot see images of this shape; tells where it saw others."""
     its = origin.config.input
     wanted = f"it saw {its.image_size} pixels a side and {len(its.mean)} channels"
