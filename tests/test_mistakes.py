@@ -61,6 +61,8 @@ def test_predict_without_a_run_is_answered_with_an_example_and_help_has_no_false
     assert re.fullmatch(
         r"error: --workdir is missing: .* --workdir=runs/mine photo.jpg\n", done.stderr
     )
+    done = subprocess.run(**command("scripts/predict.py", "--workdr=runs/mine", "photo.jpg"))
+    assert "there is no flag --workdr (did you mean --workdir?)" in done.stderr
     done = subprocess.run(**command("scripts/predict.py", "--help"))
     assert done.returncode == 0
     assert "Folder or bucket of the run.\n" in done.stdout

@@ -411,6 +411,7 @@ def test_norms_in_the_log_are_those_of_gradients_and_parameters(digits, trained,
 def test_a_run_stalls_after_evaluations_without_a_better_one():
     assert not runs.stalled([0.5, 0.4, 0.4], 0)
     assert not runs.stalled([0.5, 0.4], 2)
+    assert runs.stalled([0.5, 0.4], 1) and not runs.stalled([0.5], 1)
     assert runs.stalled([0.5, 0.4, 0.5], 2)
     assert not runs.stalled([0.5, 0.4, 0.6], 2)
     assert runs.evaluations([{"step": 1, "eval/top1": 0.1}, {"step": 2, "eval/top1": 0.2}], 1) == [
