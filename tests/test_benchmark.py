@@ -116,9 +116,8 @@ def test_the_second_start_finds_what_the_first_one_compiled(monkeypatch, capsys)
         return printed
 
     monkeypatch.setattr(costs, "output", noted)
-    monkeypatch.setenv(
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0"
-    )  # what is fast is kept, too
+    # What compiles in less than a second is kept, too.
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     network = "configs/digits.py@8x12"
     costs.measure_start(types.SimpleNamespace(networks=[network], rounds=1))
     empty, filled = (line.split() for line in capsys.readouterr().out.splitlines()[-2:])
