@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 # jaxlib 0.10.2 computes some programs wrongly on the CPU (jax#39103); it and 0.11.0 crash on others (jax#39257).
 JAX, JAXLIB = "jax>=0.10,!=0.10.2,!=0.11.0", "jaxlib!=0.10.2,!=0.11.0"
 HF = ["datasets>=4.0"]
-GCS, S3 = ["gcsfs>=2024.10"], ["s3fs>=2024.10"]
+AZ, GCS, S3 = ["adlfs>=2024.12"], ["gcsfs>=2024.10"], ["s3fs>=2024.10"]
 WANDB = ["wandb>=0.21"]
 TFLITE = ["ai-edge-litert>=2.0", "tensorflow>=2.20"]
 SWEEPS = ["optuna>=4.2", "plotly>=7.0", "submitit>=1.5.3"]
@@ -64,6 +64,7 @@ setup(
     extras_require={
         "cuda": [JAX.replace("jax", "jax[cuda]")],
         "tpu": [JAX.replace("jax", "jax[tpu]")],
+        "az": AZ,
         "gcs": GCS,
         "hf": HF,
         "s3": S3,

@@ -177,7 +177,7 @@ def test_the_full_path_of_a_folder_begins_at_the_root(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("scheme", "module", "remedy"),
-    [("gs", "gcsfs", r"\.\[gcs\]"), ("s3", "s3fs", r"\.\[s3\]"), ("az", "adlfs", "adlfs")],
+    [("gs", "gcsfs", r"\.\[gcs\]"), ("s3", "s3fs", r"\.\[s3\]"), ("az", "adlfs", r"\.\[az\]")],
 )
 def test_a_missing_client_is_named_with_what_brings_it(scheme, module, remedy, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)

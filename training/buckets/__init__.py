@@ -20,7 +20,7 @@ CLIENTS = {  # fsspec's name of a scheme: its file system, and what brings it
     "gs": ("training.buckets.gcs.FileSystem", "gs:// needs pip install -e '.[gcs]'"),
     "gcs": ("training.buckets.gcs.FileSystem", "gs:// needs pip install -e '.[gcs]'"),
     "s3": ("training.buckets.s3.FileSystem", "s3:// needs pip install -e '.[s3]'"),
-    "az": ("adlfs.AzureBlobFileSystem", "az:// needs pip install adlfs"),
+    "az": ("adlfs.AzureBlobFileSystem", "az:// needs pip install -e '.[az]'"),
 }
 CREDENTIALS = {
     "gs": "run gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS to the "
