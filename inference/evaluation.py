@@ -9,13 +9,14 @@ from inference import trained
 from training import initial, metrics, ranges
 
 
-def open_evaluation(config: ConfigDict, workdir, checkpoint: str = "latest"):
+def open_evaluation(config: ConfigDict, workdir, checkpoint: str = "latest", raw: bool = False):
     """Returns (the network of a run, the source of its evaluation images); what differs from the run is told.
 
     Args:
       config: whole; of the run, or changed by flags.
       workdir: see `inference.load`.
       checkpoint: see `inference.load`.
+      raw: see `inference.load`.
 
     Raises:
       FileNotFoundError: there is no checkpoint, or there are no images.
@@ -38,4 +39,4 @@ def open_evaluation(config: ConfigDict, workdir, checkpoint: str = "latest"):
             f"the images are of {len(source.class_names)} classes, the network knows "
             f"{config.model.num_classes}: these are not the data that it was trained on"
         )
-    return trained.load(workdir, checkpoint, config), source
+    return trained.load(workdir, checkpoint, config, raw), source
