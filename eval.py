@@ -20,23 +20,19 @@ import math
 from absl import flags
 
 import configs
-import data
 import inference
-from training import command, evaluation, sharding, steps
+from training import command
 
 flags.adopt_module_key_flags(command)  # --config and --workdir
 CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "best (by top-1), latest, or a step.")
+RAW = flags.DEFINE_bool("raw", False, "The weights themselves, not their moving average.")
 CROPS = flags.DEFINE_integer("crops", 1, "1, the centre; or 10, also the corners, and mirrored.")
 
 
 def main() -> None:
     config = command.CONFIG.value
-    run, source = inference.open_evaluation(config, command.workdir(), CHECKPOINT.value)
-    batch_size = sharding.eval_batch_size(config.batch_size, run.mesh.size)
-    batches = data.make_eval(source, config.input, batch_size, CROPS.value)
-    preprocess = data.make_preprocess(config.input, train=False, crops=CROPS.value)
-    eval_step = steps.make_eval_step(run.module, preprocess, run.mesh)
-    result = evaluation.evaluate(eval_step, run.state, batches, run.mesh)
+    run, source = inference.open_evaluation(config, command.workdir(), CHECKPOINT.value, RAW.value)
+    result = inference.evaluator(run, source, CROPS.value)(run.state)
     if not math.isfinite(result["loss"]):
         raise FloatingPointError(
             f"the loss is {result['loss']}: the network of step {run.step} answers with no numbers; "

@@ -32,6 +32,7 @@ from training import (
     checkpoints,
     command,
     distill,
+    ema,
     evaluation,
     initial,
     loss,
@@ -173,10 +174,15 @@ def train(
             progress.train(step, logged)
             pending = []
             if evaluates:
+                judged = ema.judged(train_state)
                 results = {
-                    name: evaluation.evaluate(eval_step, train_state, batches, mesh)
+                    name: evaluation.evaluate(eval_step, judged, batches, mesh)
                     for name, batches in eval_sets.items()
                 }
+                if judged is not train_state:
+                    results["eval_raw"] = evaluation.evaluate(
+                        eval_step, train_state, eval_sets["eval"], mesh
+                    )
                 for name, found in results.items():
                     runs.check_evaluation(name, found, step, schedule, saved)
                     writer.write(step, {f"{name}/{key}": value for key, value in found.items()})
@@ -194,7 +200,9 @@ def train(
             clock, timed_from = time.monotonic(), step
         saved.wait()
         if not result and config.eval_last:  # complete, but its metrics are lost
-            result = evaluation.evaluate(eval_step, train_state, eval_sets["eval"], mesh)
+            result = evaluation.evaluate(
+                eval_step, ema.judged(train_state), eval_sets["eval"], mesh
+            )
 
         progress.say(
             f"{runs.ended(step, total_steps, result, config.stop_after_evals)} "
@@ -220,6 +228,8 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float, teacher=None):
         config.optimizer, config.batch_size, total_steps, steps_per_epoch, layers
     )
     train_state = state.create(model, tx, shape, config.seed, mesh)
+    if config.ema_decay:
+        train_state = ema.begin(train_state)
     state_sharding = sharding.of_state(mesh, train_state)
     train_step = steps.make_train_step(
         model,
@@ -235,6 +245,7 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float, teacher=None):
         mix=data.make_mix(config.input),
         loss=loss.make(config, model.num_classes),
         teacher=teacher,
+        ema=ema.make(config),
     )
     eval_step = steps.make_eval_step(
         model, data.make_preprocess(config.input, train=False), mesh, state_sharding

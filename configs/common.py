@@ -43,6 +43,9 @@ def get_config() -> ConfigDict:
     config.class_weights = ()  # one a class, in the order of the classes; (): all alike
     config.label_smoothing = 0.0  # weight of all classes alike in the label
     config.aux_weight = 0.3  # of each auxiliary head's loss, where the network has such heads
+    config.ema_decay = 0.0  # of a moving average of the weights, which is then judged; 0: none
+    config.ema_every = 1  # steps between two updates of the average
+    config.ema_warmup = False  # its decay is at most (1 + t) / (10 + t) at update t, from 0
 
     config.distill = ConfigDict()
     config.distill.teacher = ""  # to learn from: DIR, DIR:best, DIR:STEP, LIBRARY/MODEL[:FILE]

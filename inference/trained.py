@@ -20,13 +20,16 @@ from training import checkpoints, command, files, metrics, sharding, sizes, stat
 BATCH_SIZE = 32  # images a step: with more, memory grows, and speed on a CPU does not
 
 
-def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) -> "Trained":
+def load(
+    workdir, checkpoint: str = "latest", config: ConfigDict | None = None, raw: bool = False
+) -> "Trained":
     """Returns the network of a run as one of its checkpoints has it.
 
     Args:
       workdir: folder or bucket of a run of train.py, or of scripts/import_torch.py.
       checkpoint: "latest", "best" (by top-1), or a step.
       config: in place of that of the run.
+      raw: the weights themselves, where the run keeps their average (`ema_decay`), which is the default.
 
     Raises:
       FileNotFoundError: there is no such folder, no checkpoint, or not that one.
@@ -45,7 +48,7 @@ def load(workdir, checkpoint: str = "latest", config: ConfigDict | None = None) 
     sizes.check(module, shape, (), data.eval_shape(config.input)[0], mesh)
     like = state.shapes(module, optax.identity(), shape, mesh)
     with contextlib.closing(checkpoints.Checkpoints(workdir, read_only=True)) as saved:
-        saved.network = module, shape
+        saved.network, saved.raw = (module, shape), raw
         restored = saved.restore(checkpoint, like)
     return Trained(config, module, restored, header, mesh)
 

@@ -129,6 +129,7 @@ NAMES = {
     "multiply_adds": "multiply-adds an image",
     "eval": "evaluation",
     "eval_train": "training images",
+    "eval_raw": "evaluation of the raw weights",
     "train": "training",
 }
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import tensorstore
@@ -152,8 +153,33 @@ def test_another_network_or_optimizer_is_named_and_nothing_is_put_aside(workdir)
         ValueError, match=r"another optimizer: opt_state/1/count is \(\) int32 in it, and missing"
     ):
         restore(workdir, like=like)
+    with pytest.raises(
+        ValueError, match="step 3 has no average of the weights, and the config wants"
+    ):
+        restore(workdir, like=with_average(some_state(0)))
     assert not (workdir / "unreadable").exists()
     assert restore(workdir)[0] == 3
+
+
+def with_average(state):
+    average = {"params": state.params, "batch_stats": state.batch_stats}
+    return state.replace(ema=jax.tree.map(lambda leaf: leaf + 1, average))
+
+
+def test_an_average_is_restored_with_the_state_and_in_place_of_the_weights_without(tmp_path):
+    saved, state = checkpoints.Checkpoints(tmp_path), with_average(some_state(1))
+    saved.save(1, state, None)
+    saved.wait()
+    like = some_state(0)
+    with pytest.raises(ValueError, match="step 1 has an average of the weights, .* wants none"):
+        saved.restore_latest(like)
+    jax.tree.map(np.testing.assert_array_equal, saved.restore_latest(with_average(like)), state)
+    for raw, weights in ((False, state.ema["params"]), (True, state.params)):
+        saved.raw = raw
+        found = saved.restore("latest", like.replace(opt_state={}))
+        jax.tree.map(np.testing.assert_array_equal, found.params, weights)
+        assert found.ema is None
+    saved.close()
 
 
 def test_a_checkpoint_of_before_there_were_digests_is_read_and_this_is_told(workdir, capfd):

@@ -9,10 +9,11 @@ import numpy as np
 import optax
 import pytest
 from conftest import assert_alike, command
+from ml_collections import ConfigDict
 
 import models
 from analysis.communication import collectives, parse
-from training import metrics, sharding, state, steps
+from training import ema, metrics, sharding, state, steps
 
 FIELDS = {"stem": "small", "hidden": 32, "initialization": "he", "response_norm": "tower"}
 SHAPE = (32, 32, 3)
@@ -23,7 +24,8 @@ def one_step(devices, model_devices):
     """Returns a compiled training step with dropout, and what it takes."""
     mesh = sharding.make_mesh(jax.devices()[:devices], model_devices)
     model, tx = models.create("alexnet", num_classes=10, **FIELDS), optax.sgd(0.1, momentum=0.9)
-    before = state.create(model, tx, SHAPE, 0, mesh)
+    before = ema.begin(state.create(model, tx, SHAPE, 0, mesh))
+    average = ema.make(ConfigDict({"ema_decay": 0.9, "ema_every": 1, "ema_warmup": False}))
     step = steps.make_train_step(
         model,
         tx,
@@ -33,6 +35,7 @@ def one_step(devices, model_devices):
         aux_weight=0.0,
         total_steps=10,
         state_sharding=sharding.of_state(mesh, before),
+        ema=average,
     )
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, *SHAPE), np.uint8)
@@ -53,6 +56,8 @@ def test_two_devices_and_four_learn_what_one_learns():
     kernel = split.params["conv2"]["kernel"]
     assert kernel.shape == (5, 5, 48, 256)
     assert {shard.data.shape for shard in kernel.addressable_shards} == {(5, 5, 48, 128)}
+    averaged = split.ema["params"]["conv2"]["kernel"]
+    assert averaged.addressable_shards[0].data.shape == (5, 5, 48, 128)
     momentum = split.opt_state[0].trace["fc6"]["kernel"]
     assert momentum.addressable_shards[0].data.shape[-1] == FIELDS["hidden"] // 2
 

@@ -265,8 +265,9 @@ def two_processes(workdir, *arguments):
 
 @pytest.mark.slow
 def test_two_processes_with_two_devices_are_one_process_with_four(tmp_path):
-    one = start(tmp_path / "one", "--config.total_steps=8", devices=4)
-    processes = [one, *two_processes(tmp_path / "two", "--config.total_steps=8")]
+    fields = "--config.total_steps=8", "--config.ema_decay=0.5"
+    one = start(tmp_path / "one", *fields, devices=4)
+    processes = [one, *two_processes(tmp_path / "two", *fields)]
     for process in processes:
         _, errors = process.communicate()
         assert process.returncode == 0, errors
@@ -274,6 +275,9 @@ def test_two_processes_with_two_devices_are_one_process_with_four(tmp_path):
     assert sorted(a) == sorted(b) == list(range(1, 9))
     np.testing.assert_allclose(list(a.values()), list(b.values()), rtol=1e-4)
     assert lines(tmp_path / "one", "eval/images") == lines(tmp_path / "two", "eval/images")
+    for name in ("eval/loss", "eval_raw/loss"):
+        found = (lines(tmp_path / workdir, name)[8] for workdir in ("one", "two"))
+        assert next(found) == pytest.approx(next(found), rel=1e-4)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Checkpoints through Orbax: asynchronous, verified, the latest few and the best one are kept."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import logging
@@ -56,6 +57,7 @@ class Checkpoints:
         self._unpruned = False
         self._without_metrics = set()  # steps whose metrics cannot be read
         self.network = None  # (model, input shape): what checkpoints with old names are read by
+        self.raw = False  # whether `restore` leaves an average of the weights aside
         self.log = None  # a metrics.Writer, whose figures are in the bucket before a checkpoint is
         self._open = contextlib.ExitStack()
         self._local, self._uploads, self._upload = self._folder, None, None
@@ -93,7 +95,7 @@ class Checkpoints:
             return
         self._check_room(state)
         self._saving = {"step": step, "arrays": _describe(state)}
-        items = {"default": ocp.args.StandardSave(_own_copy(state))}
+        items = {"default": ocp.args.StandardSave(_own_copy(_tree(state)))}
         if metrics is not None:
             items["metrics"] = ocp.args.JsonSave(metrics)
         self._writer.save(self._local / _name(step), args=ocp.args.Composite(**items))
@@ -224,8 +226,9 @@ class Checkpoints:
         """Returns the checkpoint "latest", "best" (by top-1), or that of a step.
 
         Where `like` has no optimizer state, the checkpoint's is left in the file, of whichever
-        optimizer it is; parameters and statistics must be the very ones of `like`. In place of a latest
-        or best checkpoint that is damaged comes the next one, and stderr says so.
+        optimizer it is; parameters and statistics must be the very ones of `like`. They are those of the
+        average, where the checkpoint has one, unless `raw` is set. In place of a latest or best checkpoint
+        that is damaged comes the next one, and stderr says so.
 
         Raises:
           FileNotFoundError: there is none, or not that one.
@@ -305,11 +308,13 @@ class Checkpoints:
                 names = self._old_names(saved["arrays"], like)
                 like = old_names.rename(like, names)
                 _check_same_network(step, saved["arrays"], like)
-                return old_names.rename_back(_read(folder / "default", like, partial), names)
+                restored = _read(folder / "default", like, partial, self.raw)
+                return old_names.rename_back(restored, names)
             try:  # by a run of before there were digests
                 names = self._old_names(_saved_names(folder / "default"), like)
                 like = old_names.rename(like, names)
-                state = old_names.rename_back(_read(folder / "default", like, partial), names)
+                restored = _read(folder / "default", like, partial, self.raw)
+                state = old_names.rename_back(restored, names)
             except Exception as error:  # whatever a damaged file makes Orbax raise
                 raise DamagedError(
                     next(iter(str(error).splitlines()), type(error).__name__)
@@ -343,17 +348,35 @@ def _is_name(text: str) -> bool:
     return re.fullmatch(r"\d+", text, re.ASCII) is not None and _name(int(text)) == text
 
 
-def _read(folder: epath.Path, like: TrainState, partial: bool) -> TrainState:
-    """Returns Orbax's arrays as those of `like`; `partial`: the optimizer's state stays `like`'s."""
-    wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+def _read(folder: epath.Path, like: TrainState, partial: bool, raw: bool) -> TrainState:
+    """Returns Orbax's arrays as those of `like`.
+
+    Where that is `partial`, the optimizer's state stays `like`'s, and parameters and statistics are those of
+    the average, if there is one and not the `raw` ones are wanted.
+    """
+    wanted = _tree(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+    weights = {name: wanted[name] for name in ("params", "batch_stats")}
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
         if partial:  # Orbax's own `partial_restore` would also pass over parameters that do not fit
             saved = reader.metadata(folder).item_metadata.tree
-            skipped = jax.tree.map(lambda _: ocp.PLACEHOLDER, saved["opt_state"])
-            wanted = wanted.replace(opt_state=skipped)
+            averaged = "ema" in saved and not raw
+            skipped = {"opt_state"} | (set(weights) if averaged else {"ema"} & set(saved))
+            wanted |= {"ema": weights} if averaged else {}
+            wanted |= {
+                name: jax.tree.map(lambda _: ocp.PLACEHOLDER, saved[name]) for name in skipped
+            }
         each = ocp.checkpoint_utils.construct_restore_args(wanted)
         restored = reader.restore(folder, args=ocp.args.PyTreeRestore(wanted, restore_args=each))
-    return restored.replace(opt_state=like.opt_state) if partial else restored
+    if partial:
+        average = restored.pop("ema", None)
+        restored |= (average if averaged else {}) | {"opt_state": like.opt_state}
+    return TrainState(**restored)
+
+
+def _tree(state: TrainState) -> dict:
+    """Returns a state as Orbax gets it: without what it does not have, as before there was any."""
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _saved_names(folder: epath.Path) -> list[str]:
@@ -515,7 +538,14 @@ def _check_same_network(step: int, saved: dict[str, list], like: TrainState) -> 
     """Raises OtherNetworkError that names the first array that differs from those of `like`."""
     wanted, there = _describe(like), saved
     if not jax.tree.leaves(like.opt_state):
-        there = {name: about for name, about in saved.items() if not name.startswith("opt_state/")}
+        left = ("opt_state/", "ema/")
+        there = {name: about for name, about in saved.items() if not name.startswith(left)}
+    elif (like.ema is None) == any(name.startswith("ema/") for name in saved):
+        has, wants = ("no", "wants one") if like.ema else ("an", "wants none")
+        raise OtherNetworkError(
+            f"the checkpoint of step {step} has {has} average of the weights, and the config {wants}: set "
+            "ema_decay as it was, or choose another --workdir"
+        )
     for name in sorted(wanted.keys() | there.keys()):
         if wanted.get(name) != there.get(name):
             before, now = (

@@ -4,7 +4,7 @@ import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from data.messages import some, tell
-from training import command, metrics, state
+from training import command, ema, metrics, state
 
 IMAGES = ("image_size", "resize", "mean", "std")  # fields of `input` that belong to weights
 
@@ -53,7 +53,7 @@ def take(fresh: state.TrainState, origin, config, model, train_source):
     """Returns (`fresh` with the weights of `origin`, what came from where).
 
     All parameters and BatchNorm statistics are taken; but where the classes are others, or have no names
-    by which to know them, the classifier stays fresh.
+    by which to know them, the classifier stays fresh. A moving average begins with what results.
 
     Args:
       fresh: of `state.create`.
@@ -103,7 +103,7 @@ def take(fresh: state.TrainState, origin, config, model, train_source):
         "fresh": sorted(new),
     }
     train_state = fresh.replace(params=taken["params"], batch_stats=taken.get("batch_stats", {}))
-    return train_state, started
+    return ema.begin(train_state) if fresh.ema else train_state, started
 
 
 def told(started: dict) -> str:

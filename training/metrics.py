@@ -19,7 +19,7 @@ from training import files, weights_and_biases
 
 FLUSH = 10.0  # seconds after which TensorBoard sees an event
 
-EVALUATES = {"eval": "evaluation", "eval_train": "training images"}
+EVALUATES = {"eval": "evaluation", "eval_train": "training images", "eval_raw": "raw weights"}
 # Fields that the configs of older runs lack, and what these runs did.
 BEFORE_THERE_WAS = {
     "init": "",
@@ -33,6 +33,9 @@ BEFORE_THERE_WAS = {
     "bce_threshold": 0.0,
     "bce_sum": False,
     "class_weights": (),
+    "ema_decay": 0.0,
+    "ema_every": 1,
+    "ema_warmup": False,
     "distill.teacher": "",
     "distill.temperature": 4.0,
     "distill.weight": 0.9,

@@ -56,6 +56,8 @@ RANGES = {
     "class_weights": POSITIVE,
     "label_smoothing": PART_NOT_1,
     "aux_weight": NOT_NEGATIVE,
+    "ema_decay": PART_NOT_1,
+    "ema_every": COUNT,
     "distill.temperature": POSITIVE,
     "distill.weight": PART,
     "input.image_size": COUNT_OR_0,  # 0: that of what the run starts from

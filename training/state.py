@@ -18,6 +18,7 @@ class TrainState:
     params: Any
     batch_stats: Any  # BatchNorm's running means and variances; {} for networks without
     opt_state: Any
+    ema: Any = None  # {"params", "batch_stats"}, their moving average; None: there is none
 
 
 def create(model, optimizer, input_shape: tuple[int, int, int], seed: int, mesh) -> TrainState:

@@ -24,6 +24,7 @@ def make_train_step(
     mix=None,
     loss: losses.Loss = losses.softmax,
     teacher=None,
+    ema=None,
 ):
     """Returns the compiled `step(state, batch, key) -> (state, metrics)`; it donates the state.
 
@@ -45,6 +46,7 @@ def make_train_step(
       mix: `f(key, images, targets) -> (images, targets)`, from `data.make_mix`; None: not at all.
       loss: of `training.loss`.
       teacher: of `training.distill`, which sees the same augmented images; or None.
+      ema: see `update`.
 
     Raises:
       ValueError: the network computes in float16, in which small gradients are 0.
@@ -73,7 +75,7 @@ def make_train_step(
             )
 
         learned = teacher.loss(loss, teacher.answer(*of_teacher, images)) if teacher else loss
-        return update(state, apply, optimizer, targets, aux_weight, learned, norms)
+        return update(state, apply, optimizer, targets, aux_weight, learned, norms, ema)
 
     of_teacher = (teacher.variables,) if teacher else ()
     compiled = jax.jit(
@@ -120,6 +122,7 @@ def update(
     aux_weight: float = 0.0,
     loss: losses.Loss = losses.softmax,
     norms: bool = False,
+    ema=None,
 ):
     """Returns (the state after one step of the optimizer, {"loss": ..., "top1": ...} before it).
 
@@ -132,6 +135,7 @@ def update(
       loss: of `training.loss`, for the classifier and each auxiliary head.
       norms: whether to add the Euclidean norms of all gradients together, as the optimizer gets them, and of
         all parameters.
+      ema: `f(average, state) -> average` of the weights, from `training.ema`; None: there is none.
     """
 
     def loss_fn(params):
@@ -149,6 +153,8 @@ def update(
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
+    if ema:
+        new_state = new_state.replace(ema=ema(state.ema, new_state))
     top1 = jnp.mean(jnp.argmax(logits, axis=-1) == jnp.argmax(targets, axis=-1))
     metrics = {"loss": total, "top1": top1}
     if norms:
@@ -234,6 +240,6 @@ def _judge(model, preprocess, mesh, state_sharding=None):
 
 @jax.jit
 def all_finite(state: TrainState):
-    """Whether parameters, BatchNorm statistics and the optimizer's state hold no infinity and no NaN."""
-    leaves = jax.tree.leaves((state.params, state.batch_stats, state.opt_state))
+    """Whether parameters, statistics, the optimizer's state and the average hold no infinity and no NaN."""
+    leaves = jax.tree.leaves((state.params, state.batch_stats, state.opt_state, state.ema))
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()

@@ -12,7 +12,11 @@ from models.layers.activation import relu, relu6
 from models.layers.convolution import convolve
 from models.layers.drop_path import drop_path, stochastic_depth
 from models.layers.fusion import materialize
-from models.layers.normalization import batch_norm, local_response_norm
+from models.layers.normalization import (
+    batch_norm,
+    keep_batch_statistics,
+    local_response_norm,
+)
 from models.layers.pooling import adaptive_average_pool, avg_pool, max_pool, max_pool_ceil
 from models.layers.switch import use_stock
 
@@ -27,6 +31,7 @@ __all__ = [
     "conv",
     "convolve",
     "drop_path",
+    "keep_batch_statistics",
     "local_response_norm",
     "materialize",
     "max_pool",

@@ -1,5 +1,7 @@
 """Normalisation: of batches (arXiv:1502.03167), with its gradient written out, and of responses."""
 
+import contextlib
+from collections.abc import Iterator
 from functools import partial
 
 import flax.linen as nn
@@ -8,6 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from models.layers.switch import either
+
+_of_one_batch = False
 
 
 class BatchNorm(nn.Module):
@@ -84,10 +88,21 @@ def batch_norm(train: bool, *, momentum: float = 0.9, epsilon: float = 1e-5, dty
     return partial(
         either(BatchNorm, nn.BatchNorm),
         use_running_average=not train,
-        momentum=momentum,
+        momentum=0.0 if _of_one_batch else momentum,
         epsilon=epsilon,
         dtype=dtype,
     )
+
+
+@contextlib.contextmanager
+def keep_batch_statistics() -> Iterator[None]:
+    """Within it, networks that are traced leave the statistics of the batch behind, and none of before."""
+    global _of_one_batch
+    before, _of_one_batch = _of_one_batch, True
+    try:
+        yield
+    finally:
+        _of_one_batch = before
 
 
 def local_response_norm(x, *, alpha: float, k: float, size: int = 5, beta: float = 0.75):
