@@ -90,7 +90,7 @@ def train(
 
         # Data, network, optimizer: each part gets its own section of the config.
         mesh = sharding.make_mesh(model_devices=config.model_devices)
-        sharding.check_batch_size(config.batch_size, mesh.shape["data"])
+        sharding.check_batch_size(config.batch_size, mesh.shape["data"], config.accumulate_steps)
         train_source = data.open_source(config.input, train=True)
         eval_source = data.open_source(config.input, train=False)
         changes += runs.check_same_images(before, train_source)
@@ -235,6 +235,7 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float, teacher=None):
         mix=data.make_mix(config.input),
         loss=loss.make(config, model.num_classes),
         teacher=teacher,
+        accumulate_steps=config.accumulate_steps,
     )
     eval_step = steps.make_eval_step(
         model, data.make_preprocess(config.input, train=False), mesh, state_sharding

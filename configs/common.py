@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.init = ""  # weights to start from: DIR, DIR:best, DIR:STEP, LIBRARY/MODEL[:FILE]
     config.seed = 0  # of the initial weights, the order of the images, all draws
     config.batch_size = 256  # over all devices of all processes
+    config.accumulate_steps = 1  # parts of a batch that a device computes one after the other
     config.model_devices = 1  # that hold one copy of the network together; 2: AlexNet's towers
     config.total_epochs = 90.0  # length of the run
     config.total_steps = 0  # wins over total_epochs where it is above 0

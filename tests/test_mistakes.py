@@ -100,6 +100,11 @@ def test_a_field_or_flag_that_there_is_not_is_told_with_those_that_may_be_meant(
         ("optimizer.schedule", "cosign", "cosine"),
         ("batch_size", 100, "batch_size 100 does not divide by 8 devices: choose 96 or 104"),
         (
+            "accumulate_steps",
+            3,
+            "accumulate_steps 3 does not divide the 8 images .*: choose 1, 2, 4, 8",
+        ),
+        (
             "input.source",
             "folders:x",
             "tfds:NAME, folder:PATH, tar:PATTERN, hf:NAME, digits or synthetic",

@@ -23,6 +23,7 @@ EVALUATES = {"eval": "evaluation", "eval_train": "training images"}
 # Fields that the configs of older runs lack, and what these runs did.
 BEFORE_THERE_WAS = {
     "init": "",
+    "accumulate_steps": 1,
     "log_norms": False,
     "wandb": "",
     "eval_last": True,

@@ -40,6 +40,7 @@ PART_NOT_1 = Range(0, 1, below=True)
 RANGES = {
     "seed": COUNT_OR_0,
     "batch_size": COUNT,
+    "accumulate_steps": COUNT,
     "model_devices": COUNT,
     "total_epochs": NOT_NEGATIVE,
     "total_steps": COUNT_OR_0,
