@@ -8,8 +8,8 @@ import optax
 
 from data.messages import one_of
 
-OPTIMIZERS = ("sgd", "rmsprop", "adamw", "lars", "lamb", "lion")
-DECOUPLED = ("adamw", "lamb", "lion")  # whose weight decay is no part of the gradient
+OPTIMIZERS = ("sgd", "rmsprop", "adamw", "lars", "lamb", "lion", "muon")
+DECOUPLED = ("adamw", "lamb", "lion", "muon")  # whose weight decay is no part of the gradient
 SCHEDULES = ("constant", "steps", "cosine", "linear", "exponential", "polynomial")
 
 
@@ -22,6 +22,20 @@ def not_depthwise(params):
     """Marks the same but for depthwise kernels, which have one input channel (MobileNet, section 3.2)."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: path[-1].key == "kernel" and not (leaf.ndim == 4 and leaf.shape[2] == 1),
+        params,
+    )
+
+
+def matrices(params):
+    """Returns which axes of a convolution's kernel are those of its matrix; None of what is no such kernel.
+
+    Depthwise kernels have one input channel, and each of their channels is a filter of its own.
+    """
+    axes = optax.contrib.MuonDimensionNumbers((-4, -3, -2), -1)  # those before: stacked blocks
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: (
+            axes if path[-1].key == "kernel" and leaf.ndim > 3 and leaf.shape[-2] > 1 else None
+        ),
         params,
     )
 
@@ -106,6 +120,21 @@ def _rule(config, schedule, mask) -> list:
             optax.scale_by_adam(**adam),
             optax.add_decayed_weights(**decay),
             optax.masked(optax.scale_by_trust_ratio(), kernels),
+            optax.scale_by_learning_rate(schedule),
+        ]
+    if config.name == "muon":  # optax.contrib.muon decays all that Adam trains, or nothing of it
+        direction = optax.contrib.muon(
+            -1.0,
+            beta=config.momentum,
+            eps=config.epsilon,
+            nesterov=config.nesterov,
+            adam_b1=config.beta1,
+            adam_b2=config.beta2,
+            muon_weight_dimension_numbers=matrices,
+        )
+        return [
+            direction,
+            optax.add_decayed_weights(**decay),
             optax.scale_by_learning_rate(schedule),
         ]
     return [optax.lion(schedule, b1=config.beta1, b2=config.beta2, **decay)]
