@@ -145,7 +145,7 @@ class Proxy:
             grads, _ = optax.clip_by_global_norm(clip_norm).update(grads, optax.EmptyState())
             return self._tx.update(grads, opt_state, params)
 
-        optimizer = optax.GradientTransformation(self._tx.init, clipped)
+        optimizer = self._tx._replace(update=clipped)
         state, metrics = steps.update(
             state, loss_fn, optimizer, {"images": images, "targets": targets}
         )

@@ -391,6 +391,16 @@ def test_muon_trains_the_layers_that_learn_at_their_rates():
     assert sum(leaf.size for leaf in jax.tree.leaves(start) if leaf.ndim > 1) == 3 * 4
 
 
+def test_sam_does_not_climb_by_frozen_layers():
+    config = optimizer_config(sam_rho=0.5, freeze=("fc",))
+    tx, _ = optimizer.make(config, 256, STEPS, 1.0, lambda: (DEPTHS, HEAD))
+    step = tx.climb({name: {"kernel": np.full(3, 2.0, np.float32)} for name in DEPTHS})
+    np.testing.assert_array_equal(step["fc"]["kernel"], 0)
+    np.testing.assert_allclose(step["conv1"]["kernel"], 0.5 / 3, rtol=1e-6)
+    nothing = tx.climb({"conv1": {"kernel": np.zeros(3, np.float32)}})
+    np.testing.assert_array_equal(nothing["conv1"]["kernel"], 0)
+
+
 def test_parts_that_are_not_there_are_told_with_those_that_are():
     with pytest.raises(ValueError, match="freeze 'stage1': .* conv1, bn1, conv10, fc"):
         updates_of(freeze=("fc", "stage1"))

@@ -62,6 +62,7 @@ BEFORE_THERE_WAS = {
     "input.mixup_switch_prob": 0.5,
     "optimizer.trust_coefficient": 1e-3,
     "optimizer.clip_decayed": False,
+    "optimizer.sam_rho": 0.0,
     "optimizer.freeze": (),
     "optimizer.freeze_batch_stats": False,
     "optimizer.layer_decay": 1.0,

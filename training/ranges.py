@@ -98,6 +98,7 @@ RANGES = {
     "optimizer.trust_coefficient": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.clip_norm": NOT_NEGATIVE,
+    "optimizer.sam_rho": NOT_NEGATIVE,
     "optimizer.layer_decay": PART_NOT_0,
     "optimizer.head_factor": POSITIVE,
     "model.num_classes": COUNT_OR_0,  # 0: that of the data
