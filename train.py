@@ -91,7 +91,7 @@ def train(
 
         # Data, network, optimizer: each part gets its own section of the config.
         mesh = sharding.make_mesh(model_devices=config.model_devices)
-        sharding.check_batch_size(config.batch_size, mesh.shape["data"])
+        sharding.check_batch_size(config.batch_size, mesh.shape["data"], config.accumulate_steps)
         train_source = data.open_source(config.input, train=True)
         eval_source = data.open_source(config.input, train=False)
         changes += runs.check_same_images(before, train_source)
@@ -245,6 +245,7 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float, teacher=None):
         mix=data.make_mix(config.input),
         loss=loss.make(config, model.num_classes),
         teacher=teacher,
+        accumulate_steps=config.accumulate_steps,
         ema=ema.make(config),
     )
     eval_step = steps.make_eval_step(

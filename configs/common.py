@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.init = ""  # weights to start from: DIR, DIR:best, DIR:STEP, LIBRARY/MODEL[:FILE]
     config.seed = 0  # of the initial weights, the order of the images, all draws
     config.batch_size = 256  # over all devices of all processes
+    config.accumulate_steps = 1  # parts of a batch that a device computes one after the other
     config.model_devices = 1  # that hold one copy of the network together; 2: AlexNet's towers
     config.total_epochs = 90.0  # length of the run
     config.total_steps = 0  # wins over total_epochs where it is above 0
@@ -96,7 +97,7 @@ def get_config() -> ConfigDict:
     config.input.max_broken_images = 10  # more than these stop the run
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "sgd"  # sgd, rmsprop, adamw, lars, lamb or lion
+    config.optimizer.name = "sgd"  # sgd, rmsprop, adamw, lars, lamb, lion or muon
     config.optimizer.learning_rate = 0.1  # per 256 images
     config.optimizer.schedule = "cosine"  # constant, steps, cosine, linear, exponential, polynomial
     config.optimizer.warmup_epochs = 0.0  # in which the learning rate rises
@@ -105,17 +106,18 @@ def get_config() -> ConfigDict:
     config.optimizer.decay_factor = 0.1  # of "steps" and "exponential"
     config.optimizer.decay_epochs = 1.0  # of "exponential"
     config.optimizer.power = 2.0  # of "polynomial"
-    config.optimizer.momentum = 0.9  # of "sgd", "rmsprop" and "lars"
-    config.optimizer.nesterov = False  # of "sgd", "rmsprop" and "lars"
+    config.optimizer.momentum = 0.9  # of "sgd", "rmsprop", "lars" and "muon"
+    config.optimizer.nesterov = False  # of "sgd", "rmsprop", "lars" and "muon"
     config.optimizer.rms_decay = 0.9  # of "rmsprop"
-    config.optimizer.beta1 = 0.9  # of "adamw", "lamb" and "lion"
-    config.optimizer.beta2 = 0.999  # of "adamw" and "lamb"; of "lion", where 0.99 is usual
-    config.optimizer.epsilon = 1e-8  # of "adamw", "lamb"; "rmsprop", where 1.0 is usual on ImageNet
+    config.optimizer.beta1 = 0.9  # of "adamw", "lamb", "lion" and what "muon" leaves to Adam
+    config.optimizer.beta2 = 0.999  # of "adamw", "lamb", "muon"; of "lion", where 0.99 is usual
+    config.optimizer.epsilon = 1e-8  # of Adam and "muon"; "rmsprop", where 1.0 is usual on ImageNet
     config.optimizer.trust_coefficient = 1e-3  # of "lars"
-    config.optimizer.weight_decay = 1e-4  # L2; of "adamw", "lamb" and "lion" decoupled
+    config.optimizer.weight_decay = 1e-4  # L2; of "adamw", "lamb", "lion" and "muon" decoupled
     config.optimizer.decay = "kernels"  # "kernels"; "all": BatchNorm, biases, too; "not_depthwise"
     config.optimizer.clip_norm = 0.0  # 0: no clipping
     config.optimizer.clip_decayed = False  # clip after the decay was added, as TF-slim
+    config.optimizer.sam_rho = 0.0  # SAM's distance to a higher loss; 0: off, 0.05 is usual
     config.optimizer.freeze = ()  # parts that do not learn, such as ("conv1", "bn1", "stage1")
     config.optimizer.freeze_batch_stats = False  # normalise by the running statistics
     config.optimizer.layer_decay = 1.0  # of the learning rate, from a layer to the one before it

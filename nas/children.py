@@ -102,6 +102,8 @@ def check_compiled(config: ConfigDict) -> None:
         raise ValueError(
             "one compiled network has no optimizer.weight_decay: set it to 0.0 in nas.proxy"
         )
+    if child.accumulate_steps > 1:
+        raise ValueError("one compiled network computes whole batches: set accumulate_steps=1")
 
 
 def check_sharing(config: ConfigDict) -> None:

@@ -9,6 +9,7 @@ import optax
 import data
 from nas import supernet
 from training import optimizer, steps
+from training.loss import softmax
 from training.state import TrainState, quick_compilation
 
 
@@ -133,15 +134,21 @@ class Proxy:
             key, batch, preprocess, mix, self.model.num_classes, smoothing
         )
 
-        def apply(variables):
-            return self.model.apply(variables, images, terms, train=True, mutable=["batch_stats"])
+        def loss_fn(params, batch_stats, part):
+            variables = {"params": params, "batch_stats": batch_stats}
+            logits, updates = self.model.apply(
+                variables, part["images"], terms, train=True, mutable=["batch_stats"]
+            )
+            return softmax(logits, part["targets"]), (logits, updates["batch_stats"])
 
         def clipped(grads, opt_state, params):  # without a state of its own
             grads, _ = optax.clip_by_global_norm(clip_norm).update(grads, optax.EmptyState())
             return self._tx.update(grads, opt_state, params)
 
-        optimizer = optax.GradientTransformation(self._tx.init, clipped)
-        state, metrics = steps.update(state, apply, optimizer, targets)
+        optimizer = self._tx._replace(update=clipped)
+        state, metrics = steps.update(
+            state, loss_fn, optimizer, {"images": images, "targets": targets}
+        )
         return state, metrics["loss"]
 
     def _right(self, params, batch_stats, terms, batch, batch_statistics: bool):

@@ -96,9 +96,14 @@ def test_a_field_or_flag_that_there_is_not_is_told_with_those_that_may_be_meant(
         ("model.name", "resnot", "available: .*resnet"),
         ("model.num_classes", 7, "the data have 10 classes.*num_classes=10"),
         ("model.dtype", "float16", "model.dtype float16 does not train.*: choose bfloat16"),
-        ("optimizer.name", "sdg", "sgd, rmsprop, adamw, lars, lamb, lion"),
+        ("optimizer.name", "sdg", "sgd, rmsprop, adamw, lars, lamb, lion, muon"),
         ("optimizer.schedule", "cosign", "cosine"),
         ("batch_size", 100, "batch_size 100 does not divide by 8 devices: choose 96 or 104"),
+        (
+            "accumulate_steps",
+            3,
+            "accumulate_steps 3 does not divide the 8 images .*: choose 1, 2, 4, 8",
+        ),
         (
             "input.source",
             "folders:x",

@@ -39,28 +39,28 @@ def unflatten(flat):
     return tree
 
 
-def random_gradients():
+def random_gradients(params=PARAMS):
     rng = np.random.default_rng(0)
-    shapes = {k: v.shape for k, v in flatten(PARAMS).items()}
+    shapes = {k: v.shape for k, v in flatten(params).items()}
     return [{k: rng.normal(size=shape) for k, shape in shapes.items()} for _ in range(STEPS)]
 
 
-def train(gradients, **changes):
+def train(gradients, params=PARAMS, **changes):
     """Returns the parameters after one update for each of the gradients."""
     tx, _ = optimizer.make(optimizer_config(**changes), 256, STEPS, steps_per_epoch=1)
-    params = unflatten(flatten(PARAMS))
-    state = tx.init(params)
+    params = unflatten(flatten(params))
+    state, update = tx.init(params), jax.jit(tx.update)
     for gradient in gradients:
-        updates, state = tx.update(unflatten(gradient), state, params)
+        updates, state = update(unflatten(gradient), state, params)
         params = optax.apply_updates(params, updates)
     return flatten(params)
 
 
-def assert_follows(rule, decayed=("kernel",), **changes):
+def assert_follows(rule, decayed=("kernel",), params=PARAMS, **changes):
     """Compares with `rule(weights, gradients, weight decay)` for each array on its own."""
-    gradients = random_gradients()
-    trained = train(gradients, **changes)
-    for key, start in flatten(PARAMS).items():
+    gradients = random_gradients(params)
+    trained = train(gradients, params, **changes)
+    for key, start in flatten(params).items():
         weight_decay = changes.get("weight_decay", 0.0) if key[1] in decayed else 0.0
         expected = rule(start, [g[key] for g in gradients], weight_decay)
         np.testing.assert_allclose(trained[key], expected, rtol=2e-5, atol=1e-6)
@@ -179,6 +179,50 @@ def test_lion_steps_by_the_sign(decay, decayed):
 
     changes = {"beta1": 0.7, "beta2": 0.95, "weight_decay": 0.05}
     assert_follows(rule, decayed, name="lion", learning_rate=0.1, decay=decay, **changes)
+
+
+def orthogonal(matrix):
+    """Returns Muon's five steps of Newton and Schulz towards the nearest orthogonal matrix."""
+    x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = x / (np.linalg.norm(x) + 1e-3)
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x if matrix.shape[0] <= matrix.shape[1] else x.T
+
+
+@pytest.mark.parametrize(
+    "decay, decayed, nesterov",
+    [("kernels", ("kernel",), True), pytest.param("all", ALL, False, marks=pytest.mark.slow)],
+)
+def test_muon_orthogonalises_convolutions_and_leaves_the_rest_to_adam(decay, decayed, nesterov):
+    def rule(w, gradients, weight_decay):
+        mean, square = 0.0, 0.0
+        is_matrix = w.ndim > 3 and w.shape[-2] > 1
+        momentum = 0.6 if is_matrix else 0.8
+        for t, g in enumerate(gradients, 1):
+            mean = momentum * mean + (1 - momentum) * g
+            square = 0.95 * square + 0.05 * g**2
+            step = mean / (1 - momentum**t)
+            if nesterov:
+                step = momentum * mean / (1 - momentum ** (t + 1))
+                step = step + (1 - momentum) * g / (1 - momentum**t)
+            if is_matrix:
+                flat = step.reshape(*w.shape[:-4], -1, w.shape[-1])
+                flat = (
+                    np.array([orthogonal(one) for one in flat]) if w.ndim > 4 else orthogonal(flat)
+                )
+                step = max(1, flat.shape[-1] / flat.shape[-2]) ** 0.5 * flat.reshape(w.shape)
+            else:
+                step = step / (np.sqrt(square / (1 - 0.95**t)) + 1e-3)
+            w = w - 0.1 * (step + weight_decay * w)
+        return w
+
+    rng = np.random.default_rng(1)
+    shapes = {"tall": (1, 2, 2, 3), "stacked": (2, 1, 1, 2, 3), "depthwise": (2, 1, 1, 3)}
+    params = {name: {"kernel": rng.normal(size=shape)} for name, shape in shapes.items()} | PARAMS
+    changes = ADAM | {"momentum": 0.6, "nesterov": nesterov, "weight_decay": 0.05, "params": params}
+    assert_follows(rule, decayed, name="muon", learning_rate=0.1, decay=decay, **changes)
 
 
 @pytest.mark.parametrize("name", ["lars", "lamb"])
@@ -316,14 +360,14 @@ DEPTHS = {"conv1": 1, "bn1": 1, "conv10": 2, "fc": 3}
 HEAD = {"fc/kernel"}
 
 
-def updates_of(**changes):
+def updates_of(shape=(2, 2), **changes):
     """Returns how far each layer moves where all gradients are 1 and the learning rate is 0.1."""
     config = optimizer_config(momentum=0.9, learning_rate=0.1, **changes)
     tx, _ = optimizer.make(config, 256, STEPS, 1.0, lambda: (DEPTHS, HEAD))
-    params = {name: {"kernel": np.ones((2, 2), np.float32)} for name in DEPTHS}
+    params = {name: {"kernel": np.ones(shape, np.float32)} for name in DEPTHS}
     start = tx.init(params)
     updates, _ = tx.update(params, start, params)
-    return {name: -float(leaf["kernel"][0, 0]) for name, leaf in updates.items()}, start
+    return {name: -float(leaf["kernel"].ravel()[0]) for name, leaf in updates.items()}, start
 
 
 def test_the_learning_rate_falls_from_the_classifier_to_the_first_layer():
@@ -337,6 +381,24 @@ def test_a_frozen_part_does_not_learn_has_no_momentum_and_does_not_count_for_the
     assert sum(leaf.size for leaf in jax.tree.leaves(start) if leaf.ndim) == 2 * 4
     found, _ = updates_of(freeze=("conv1", "bn1", "conv10"), clip_norm=1.0)
     assert found["fc"] == pytest.approx(0.05)  # a norm of 2, not of 4
+
+
+def test_muon_trains_the_layers_that_learn_at_their_rates():
+    plain, _ = updates_of((1, 1, 2, 2), name="muon")
+    found, start = updates_of((1, 1, 2, 2), name="muon", freeze=("conv1",), layer_decay=0.5)
+    factors = {"conv1": 0.0, "bn1": 0.25, "conv10": 0.5, "fc": 1.0}
+    assert found == pytest.approx({name: factors[name] * plain[name] for name in DEPTHS})
+    assert sum(leaf.size for leaf in jax.tree.leaves(start) if leaf.ndim > 1) == 3 * 4
+
+
+def test_sam_does_not_climb_by_frozen_layers():
+    config = optimizer_config(sam_rho=0.5, freeze=("fc",))
+    tx, _ = optimizer.make(config, 256, STEPS, 1.0, lambda: (DEPTHS, HEAD))
+    step = tx.climb({name: {"kernel": np.full(3, 2.0, np.float32)} for name in DEPTHS})
+    np.testing.assert_array_equal(step["fc"]["kernel"], 0)
+    np.testing.assert_allclose(step["conv1"]["kernel"], 0.5 / 3, rtol=1e-6)
+    nothing = tx.climb({"conv1": {"kernel": np.zeros(3, np.float32)}})
+    np.testing.assert_array_equal(nothing["conv1"]["kernel"], 0)
 
 
 def test_parts_that_are_not_there_are_told_with_those_that_are():
@@ -382,7 +444,7 @@ def test_layers_are_as_deep_as_they_are_called(name, fields, expected):
 @pytest.mark.parametrize(
     "field, choices",
     [
-        ("name", "sgd, rmsprop, adamw, lars, lamb, lion"),
+        ("name", "sgd, rmsprop, adamw, lars, lamb, lion, muon"),
         ("decay", "all, kernels, not_depthwise"),
         ("schedule", "constant, steps, cosine, linear, exponential, polynomial"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from conftest import assert_alike
 
 from configs import common
-from training import loss, sharding, state, steps
+from training import distill, loss, optimizer, sharding, state, steps
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), np.uint8)
 LABELS = np.arange(6, dtype=np.int32) % 3
@@ -120,6 +120,114 @@ def test_another_loss_is_that_of_each_head_on_any_number_of_devices(fields):
     of_two, _, after_two = one_step(0.4, loss=function, devices=2)
     assert of_two == pytest.approx(found, rel=1e-6)
     assert_alike(jax.tree.leaves(after_two), jax.tree.leaves(after))
+
+
+def test_micro_batches_have_the_loss_and_the_gradients_of_the_whole_batch():
+    kernel = np.random.default_rng(1).standard_normal((3, 3), np.float32)
+    teacher = distill.Teacher(
+        lambda variables, images: images.mean((1, 2)) @ variables, kernel, {}, 2.0, 0.5
+    )
+    whole, before, after = one_step(0.4, teacher=teacher)
+    found, _, after_parts = one_step(0.4, teacher=teacher, devices=2, accumulate_steps=3)
+    assert found == pytest.approx(whole, rel=1e-6)
+    for name in ("last", "head"):
+        for leaf in ("kernel", "bias"):
+            moved, expected = (
+                before[name][leaf] - each[name][leaf] for each in (after_parts, after)
+            )
+            assert np.abs(expected).max() > 0.01
+            np.testing.assert_allclose(moved, expected, atol=1e-6)
+
+
+def test_micro_batches_draw_their_own_dropout_and_pass_the_statistics_on():
+    class Keys:
+        """Sums up as statistics which images and keys it was given."""
+
+        num_classes = 3
+
+        def apply(self, variables, images, train, mutable, rngs):
+            seen, keys = variables["batch_stats"]["images"], variables["batch_stats"]["keys"]
+            number = seen.astype(bool).sum(dtype=jnp.int32) // 2
+            keys = keys.at[number].set(jax.random.key_data(rngs["dropout"]))
+            seen = jax.lax.dynamic_update_slice(seen, images[:, 0, 0, 0], (2 * number,))
+            return jnp.zeros((len(images), 3)), {"batch_stats": {"images": seen, "keys": keys}}
+
+    mesh = sharding.make_mesh(jax.devices()[:2])
+    train_step = steps.make_train_step(
+        Keys(),
+        optax.sgd(1.0),
+        lambda key, images: images,
+        mesh,
+        label_smoothing=0.0,
+        aux_weight=0.0,
+        total_steps=10,
+        accumulate_steps=3,
+    )
+    images = np.arange(1, 7, dtype=np.uint8).reshape(6, 1, 1, 1)
+    nothing = {"images": jnp.zeros(6, jnp.uint8), "keys": jnp.zeros((3, 2), jnp.uint32)}
+    now = state.TrainState(jnp.zeros((), jnp.int32), {}, nothing, optax.sgd(1.0).init({}))
+    batch = sharding.to_global({"image": images, "label": LABELS}, mesh)
+    after, metrics = train_step(now, batch, steps.make_key(0, mesh))
+    assert after.batch_stats["images"].tolist() == [1, 4, 2, 5, 3, 6]  # each device's first, ...
+    assert len({tuple(key) for key in after.batch_stats["keys"].tolist()}) == 3
+    assert metrics["top1"] == pytest.approx(1 / 3)
+
+
+class Line:
+    """The logits of softmax regression; its statistics are the weights that it was called with."""
+
+    num_classes = 3
+
+    def apply(self, variables, images, train, mutable, rngs):
+        w = variables["params"]["w"]
+        return images[:, 0, 0] @ w, {"batch_stats": {"w": w}}
+
+
+def gradient_of_line(w):
+    """Returns (loss, gradient) of `Line` on `IMAGES` / 255 and `LABELS`."""
+    x = IMAGES[:, 0, 0] / 255
+    p = np.exp(x @ w) / np.exp(x @ w).sum(1, keepdims=True)
+    return -np.log(p[np.arange(6), LABELS]).mean(), x.T @ (p - np.eye(3)[LABELS]) / 6
+
+
+def steps_of_line(number, parts, **fields):
+    """Yields (state, metrics) after each step of softmax regression, with weights W."""
+    config = common.get_config().optimizer
+    config.update({"schedule": "constant", "weight_decay": 0.0, "learning_rate": 0.5} | fields)
+    tx, _ = optimizer.make(config, 256, number, 1.0)
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    train_step = steps.make_train_step(
+        Line(),
+        tx,
+        lambda key, images: images / 255,
+        mesh,
+        label_smoothing=0.0,
+        aux_weight=0.0,
+        total_steps=number,
+        accumulate_steps=parts,
+    )
+    params = {"w": jnp.asarray(W, jnp.float32)}
+    now = state.TrainState(
+        jnp.zeros((), jnp.int32), params, {"w": params["w"] * 0}, tx.init(params)
+    )
+    batch = sharding.to_global({"image": IMAGES, "label": LABELS}, mesh)
+    for _ in range(number):
+        now, metrics = train_step(now, batch, steps.make_key(0, mesh))
+        yield jax.device_get(now), metrics
+
+
+W = np.random.default_rng(3).standard_normal((3, 3))
+
+
+def test_sam_takes_the_gradient_of_the_weights_above():
+    w = W
+    for now, metrics in steps_of_line(2, parts=2, sam_rho=0.3, momentum=0.0):
+        loss, g = gradient_of_line(w)
+        _, above = gradient_of_line(w + 0.3 * g / np.linalg.norm(g))
+        np.testing.assert_allclose(now.batch_stats["w"], w, rtol=1e-5)
+        w = w - 0.5 * above
+        np.testing.assert_allclose(now.params["w"], w, rtol=1e-5)
+        assert np.abs(above - g).max() > 0.01 and metrics["loss"] == pytest.approx(loss, rel=1e-5)
 
 
 def test_each_step_of_each_seed_augments_and_drops_by_keys_of_its_own():

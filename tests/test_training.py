@@ -44,7 +44,7 @@ def first_batches(config, number):
 def test_the_training_step_has_the_numbers_of_the_config(digits, monkeypatch):
     given = {}
     monkeypatch.setattr(steps, "make_train_step", lambda *_, **named: given.update(named))
-    expected = {"label_smoothing": 0.2, "aux_weight": 0.7}
+    expected = {"label_smoothing": 0.2, "aux_weight": 0.7, "accumulate_steps": 4}
     digits.update(expected | {"loss": "bce", "bce_threshold": 0.5}, log_norms=True)
     digits.optimizer.freeze_batch_stats = True
     train.build(digits, sharding.make_mesh(jax.devices()[:1]), 40, 10.0)
@@ -171,7 +171,17 @@ def test_ten_crops_are_judged_by_their_mean_probability():
     np.testing.assert_allclose(sums["loss"], -np.log(mean), rtol=1e-5)
 
 
-def test_a_resumed_run_equals_one_that_was_not_stopped(digits, trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "fields", [{}, pytest.param({"accumulate_steps": 2}, marks=pytest.mark.slow)]
+)
+def test_a_resumed_run_equals_one_that_was_not_stopped(
+    fields, digits, trained, tmp_path, monkeypatch
+):
+    digits.update_from_flattened_dict(fields)
+    if fields:
+        trained = tmp_path / "whole"
+        train.train(digits, trained)
+
     class Stop(train.command.StopSignal):
         def received(self, step):
             return step == 4

@@ -23,6 +23,7 @@ EVALUATES = {"eval": "evaluation", "eval_train": "training images", "eval_raw": 
 # Fields that the configs of older runs lack, and what these runs did.
 BEFORE_THERE_WAS = {
     "init": "",
+    "accumulate_steps": 1,
     "log_norms": False,
     "wandb": "",
     "eval_last": True,
@@ -64,6 +65,7 @@ BEFORE_THERE_WAS = {
     "input.mixup_switch_prob": 0.5,
     "optimizer.trust_coefficient": 1e-3,
     "optimizer.clip_decayed": False,
+    "optimizer.sam_rho": 0.0,
     "optimizer.freeze": (),
     "optimizer.freeze_batch_stats": False,
     "optimizer.layer_decay": 1.0,

@@ -2,15 +2,26 @@
 
 import functools
 import re
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from data.messages import one_of
 
-OPTIMIZERS = ("sgd", "rmsprop", "adamw", "lars", "lamb", "lion")
-DECOUPLED = ("adamw", "lamb", "lion")  # whose weight decay is no part of the gradient
+OPTIMIZERS = ("sgd", "rmsprop", "adamw", "lars", "lamb", "lion", "muon")
+DECOUPLED = ("adamw", "lamb", "lion", "muon")  # whose weight decay is no part of the gradient
 SCHEDULES = ("constant", "steps", "cosine", "linear", "exponential", "polynomial")
+
+
+class Optimizer(NamedTuple):
+    """An optax transform, with the weights at which it wants the gradient where those are others."""
+
+    init: Callable
+    update: Callable
+    climb: Callable | None = None  # see `sharpness_aware`
 
 
 def kernels(params):
@@ -22,6 +33,20 @@ def not_depthwise(params):
     """Marks the same but for depthwise kernels, which have one input channel (MobileNet, section 3.2)."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: path[-1].key == "kernel" and not (leaf.ndim == 4 and leaf.shape[2] == 1),
+        params,
+    )
+
+
+def matrices(params):
+    """Returns which axes of a convolution's kernel are those of its matrix; None of what is no such kernel.
+
+    Depthwise kernels have one input channel, and each of their channels is a filter of its own.
+    """
+    axes = optax.contrib.MuonDimensionNumbers((-4, -3, -2), -1)  # those before: stacked blocks
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: (
+            axes if path[-1].key == "kernel" and leaf.ndim > 3 and leaf.shape[-2] > 1 else None
+        ),
         params,
     )
 
@@ -66,9 +91,22 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
         parts.reverse()
     parts += _rule(config, schedule, mask)
     tx = optax.chain(*parts)
-    if config.freeze or config.layer_decay != 1 or config.head_factor != 1:
-        tx = of_layers(tx, config, *layers())
+    depths, classifier = layers() if _has_layers(config) else ({}, set())
+    if depths:
+        tx = of_layers(tx, config, depths, classifier)
+    if config.sam_rho:
+        climb = sharpness_aware(config.sam_rho)
+        if config.freeze:
+            climb = but_frozen(climb, config.freeze, depths)
+        tx = Optimizer(
+            tx.init, tx.update, climb=lambda grads: climb.update(grads, climb.init(grads))[0]
+        )
     return tx, schedule
+
+
+def _has_layers(config) -> bool:
+    """Whether layers differ."""
+    return bool(config.freeze) or config.layer_decay != 1 or config.head_factor != 1
 
 
 def _rule(config, schedule, mask) -> list:
@@ -108,6 +146,21 @@ def _rule(config, schedule, mask) -> list:
             optax.masked(optax.scale_by_trust_ratio(), kernels),
             optax.scale_by_learning_rate(schedule),
         ]
+    if config.name == "muon":  # optax.contrib.muon decays all that Adam trains, or nothing of it
+        direction = optax.contrib.muon(
+            -1.0,
+            beta=config.momentum,
+            eps=config.epsilon,
+            nesterov=config.nesterov,
+            adam_b1=config.beta1,
+            adam_b2=config.beta2,
+            muon_weight_dimension_numbers=matrices,
+        )
+        return [
+            direction,
+            optax.add_decayed_weights(**decay),
+            optax.scale_by_learning_rate(schedule),
+        ]
     return [optax.lion(schedule, b1=config.beta1, b2=config.beta2, **decay)]
 
 
@@ -127,21 +180,41 @@ def of_layers(tx, config, depths: dict[str, int], classifier: set[str]):
     last = max(depths.values())
     rates = {name: config.layer_decay ** (last - depth) for name, depth in depths.items()}
     rates["the classifier"] = config.head_factor
-    frozen = {name for part in config.freeze for name in matching(part, list(depths))}
 
     def of_rate(path, _) -> str:
         is_of_classifier = "/".join(key.key for key in path) in classifier
         return "the classifier" if is_of_classifier else path[0].key
 
+    scales = {name: optax.scale(rate) for name, rate in rates.items()}
+    tx = optax.chain(tx, optax.partition(scales, _labels(of_rate)))
+    return but_frozen(tx, config.freeze, depths)
+
+
+def but_frozen(tx, freeze: tuple[str, ...], depths: dict[str, int]):
+    """Returns `tx` for all layers but the frozen ones; see `of_layers`."""
+    frozen = {name for part in freeze for name in matching(part, list(depths))}
+
     def of_learning(path, _) -> str:
         return "frozen" if path[0].key in frozen else "learns"
 
-    def labels(of_path):
-        return functools.partial(jax.tree_util.tree_map_with_path, of_path)
+    return optax.partition({"learns": tx, "frozen": optax.set_to_zero()}, _labels(of_learning))
 
-    scales = {name: optax.scale(rate) for name, rate in rates.items()}
-    tx = optax.chain(tx, optax.partition(scales, labels(of_rate)))
-    return optax.partition({"learns": tx, "frozen": optax.set_to_zero()}, labels(of_learning))
+
+def _labels(of_path):
+    return functools.partial(jax.tree_util.tree_map_with_path, of_path)
+
+
+def sharpness_aware(rho: float):
+    """Returns the transform of a gradient to SAM's step towards a higher loss, of length `rho`.
+
+    The update is by the gradient there (arXiv:2010.01412, equation 2). The gradient has no weight decay,
+    which is outside of the paper's maximum; the authors' code has it inside.
+    """
+
+    def of_length_rho(grads, _):
+        return optax.tree.scale(rho / jnp.maximum(optax.tree.norm(grads), 1e-30), grads)
+
+    return optax.stateless(of_length_rho)
 
 
 def matching(part: str, names: list[str]) -> list[str]:

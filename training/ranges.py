@@ -40,6 +40,7 @@ PART_NOT_1 = Range(0, 1, below=True)
 RANGES = {
     "seed": COUNT_OR_0,
     "batch_size": COUNT,
+    "accumulate_steps": COUNT,
     "model_devices": COUNT,
     "total_epochs": NOT_NEGATIVE,
     "total_steps": COUNT_OR_0,
@@ -99,6 +100,7 @@ RANGES = {
     "optimizer.trust_coefficient": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.clip_norm": NOT_NEGATIVE,
+    "optimizer.sam_rho": NOT_NEGATIVE,
     "optimizer.layer_decay": PART_NOT_0,
     "optimizer.head_factor": POSITIVE,
     "model.num_classes": COUNT_OR_0,  # 0: that of the data

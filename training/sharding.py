@@ -5,6 +5,8 @@ import jaxlib
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from data.messages import some
+
 WRONG_ON_CPU = {"0.10.2", "0.11.0"}  # which setup.py leaves out
 
 
@@ -90,13 +92,34 @@ def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
 
 
-def check_batch_size(batch_size: int, devices: int) -> None:
-    """Raises ValueError where that number of devices cannot share a batch evenly."""
+def micro_batches(arrays, number: int, mesh: Mesh):
+    """Returns arrays of a batch, [N, ...], as [number, N / number, ...]; each device splits its own share."""
+    devices = mesh.shape["data"]
+
+    def of_array(array):
+        shares = array.reshape(devices, number, -1, *array.shape[1:])
+        parts = shares.swapaxes(0, 1).reshape(number, -1, *array.shape[1:])
+        return jax.lax.with_sharding_constraint(
+            parts, NamedSharding(mesh, PartitionSpec(None, "data"))
+        )
+
+    return jax.tree.map(of_array, arrays)
+
+
+def check_batch_size(batch_size: int, devices: int, accumulate_steps: int = 1) -> None:
+    """Raises ValueError where that number of devices cannot share a batch, or its micro-batches, evenly."""
     if batch_size % devices:
         down, up = batch_size // devices * devices, -(-batch_size // devices) * devices
         choices = " or ".join(str(size) for size in (down, up) if size)
         raise ValueError(
             f"batch_size {batch_size} does not divide by {devices} devices: choose {choices}"
+        )
+    share = batch_size // devices
+    if share % accumulate_steps:
+        choices = [str(number) for number in range(2, share + 1) if share % number == 0]
+        raise ValueError(
+            f"accumulate_steps {accumulate_steps} does not divide the {share} images that each of {devices} "
+            f"device(s) has of a batch: choose {some(['1', *choices])}"
         )
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from training import loss as losses
-from training.sharding import replicated, split, split_batch
+from training.sharding import micro_batches, replicated, split, split_batch
 from training.state import TrainState
 
 
@@ -24,6 +24,7 @@ def make_train_step(
     mix=None,
     loss: losses.Loss = losses.softmax,
     teacher=None,
+    accumulate_steps: int = 1,
     ema=None,
 ):
     """Returns the compiled `step(state, batch, key) -> (state, metrics)`; it donates the state.
@@ -46,6 +47,8 @@ def make_train_step(
       mix: `f(key, images, targets) -> (images, targets)`, from `data.make_mix`; None: not at all.
       loss: of `training.loss`.
       teacher: of `training.distill`, which sees the same augmented images; or None.
+      accumulate_steps: micro-batches whose gradients are averaged, see `gradient`. All are augmented and
+        mixed as one batch; each draws its own dropout.
       ema: see `update`.
 
     Raises:
@@ -65,17 +68,29 @@ def make_train_step(
         images, targets = inputs(augment_key, batch, preprocess, mix, num_classes, label_smoothing)
         progress = {"progress": state.step / total_steps}
 
-        def apply(variables):
-            return model.apply(
-                {**variables, "schedule": progress},
+        def loss_fn(params, batch_stats, part):
+            images, targets = part["images"], part["targets"]
+            learned = teacher.loss(loss, teacher.answer(*of_teacher, images)) if teacher else loss
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": batch_stats, "schedule": progress},
                 images,
                 train=True,
                 mutable=mutable,
-                rngs={"dropout": dropout_key},
+                rngs={"dropout": part["dropout_key"]},
             )
+            total = learned(logits, targets)
+            for aux_logits in jax.tree.leaves(updates.get("aux_logits", {})):
+                total += aux_weight * learned(aux_logits, targets)
+            return total, (logits, updates.get("batch_stats", batch_stats))
 
-        learned = teacher.loss(loss, teacher.answer(*of_teacher, images)) if teacher else loss
-        return update(state, apply, optimizer, targets, aux_weight, learned, norms, ema)
+        parts = {"images": images, "targets": targets}
+        if accumulate_steps > 1:
+            parts = micro_batches(parts, accumulate_steps, mesh)
+            dropout_key = jax.vmap(jax.random.fold_in, (None, 0))(
+                dropout_key, jnp.arange(accumulate_steps)
+            )
+        parts["dropout_key"] = dropout_key
+        return update(state, loss_fn, optimizer, parts, norms, accumulate_steps, ema)
 
     of_teacher = (teacher.variables,) if teacher else ()
     compiled = jax.jit(
@@ -116,36 +131,31 @@ def smooth(labels, num_classes: int, label_smoothing: float):
 
 def update(
     state: TrainState,
-    apply,
+    loss_fn,
     optimizer,
-    targets,
-    aux_weight: float = 0.0,
-    loss: losses.Loss = losses.softmax,
+    batch: dict,
     norms: bool = False,
+    accumulate_steps: int = 1,
     ema=None,
 ):
     """Returns (the state after one step of the optimizer, {"loss": ..., "top1": ...} before it).
 
     Args:
       state: with float32 parameters.
-      apply: `f(variables) -> (logits [N, num_classes], updated collections)` on the batch.
-      optimizer: an optax transform.
-      targets: float32 [N, num_classes], the probabilities that the network should answer.
-      aux_weight: see `make_train_step`.
-      loss: of `training.loss`, for the classifier and each auxiliary head.
+      loss_fn: see `gradient`, as are `batch` and `accumulate_steps`.
+      optimizer: an optax transform. With a `climb` (SAM) the gradient is that at the weights to which it
+        leads; loss, top1 and BatchNorm's statistics are those before, of the first of the two passes.
+      batch: has "targets", [N, num_classes], the probabilities that the network should answer.
       norms: whether to add the Euclidean norms of all gradients together, as the optimizer gets them, and of
         all parameters.
       ema: `f(average, state) -> average` of the weights, from `training.ema`; None: there is none.
     """
-
-    def loss_fn(params):
-        logits, updates = apply({"params": params, "batch_stats": state.batch_stats})
-        total = loss(logits, targets)
-        for aux_logits in jax.tree.leaves(updates.get("aux_logits", {})):
-            total += aux_weight * loss(aux_logits, targets)
-        return total, (logits, updates.get("batch_stats", state.batch_stats))
-
-    (total, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    (total, (logits, batch_stats)), grads = gradient(
+        loss_fn, state.params, state.batch_stats, batch, accumulate_steps
+    )
+    if climb := getattr(optimizer, "climb", None):
+        above = optax.tree.add(state.params, climb(grads))
+        _, grads = gradient(loss_fn, above, state.batch_stats, batch, accumulate_steps)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     new_state = TrainState(
         step=state.step + 1,
@@ -155,12 +165,42 @@ def update(
     )
     if ema:
         new_state = new_state.replace(ema=ema(state.ema, new_state))
-    top1 = jnp.mean(jnp.argmax(logits, axis=-1) == jnp.argmax(targets, axis=-1))
+    top1 = jnp.mean(jnp.argmax(logits, axis=-1) == jnp.argmax(batch["targets"], axis=-1))
     metrics = {"loss": total, "top1": top1}
     if norms:
         metrics["gradient_norm"] = optax.tree.norm(grads)
         metrics["parameter_norm"] = optax.tree.norm(state.params)
     return new_state, metrics
+
+
+def gradient(loss_fn, params, batch_stats, batch, accumulate_steps: int = 1):
+    """Returns ((loss, (logits, batch_stats)), gradients) of a batch.
+
+    Of micro-batches loss and gradients are the means, which are those of the whole batch but for two
+    things. BatchNorm normalises by the statistics of a micro-batch, and its running ones move at each.
+    Class weights divide by the labels of a micro-batch.
+
+    Args:
+      loss_fn: `f(params, batch_stats, batch) -> (loss, (logits [N, num_classes], batch_stats))`.
+      params: at which to differentiate.
+      batch_stats: before the batch.
+      batch: arrays [N, ...], or with micro-batches [accumulate_steps, N / accumulate_steps, ...]; the
+        logits are, too.
+      accumulate_steps: number of micro-batches, one after the other.
+    """
+    of_batch = jax.value_and_grad(loss_fn, has_aux=True)
+    if accumulate_steps == 1:
+        return of_batch(params, batch_stats, batch)
+
+    def add(sums, part):
+        total, grads, batch_stats = sums
+        (of_part, (logits, batch_stats)), grads_of_part = of_batch(params, batch_stats, part)
+        return (total + of_part, optax.tree.add(grads, grads_of_part), batch_stats), logits
+
+    start = jnp.zeros(()), optax.tree.zeros_like(params), batch_stats
+    (total, grads, batch_stats), logits = jax.lax.scan(add, start, batch)
+    total, grads = optax.tree.scale(1 / accumulate_steps, (total, grads))
+    return (total, (logits, batch_stats)), grads
 
 
 def interval(in_steps: int, in_epochs: float, steps_per_epoch: float) -> int:
