@@ -1,16 +1,18 @@
-"""What came of the ablations of configs/ablations.py: what each part is worth, and how sure that is.
+"""What came of configs/ablations.py and configs/gains.py: what each part is worth, and how sure that is.
 
 Errors are in percent of the test images, differences in points of error, intervals of 95 % by Student's t
 over differences within a seed.
 """
 
+import json
+import statistics
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from analysis import markdown, style
 from analysis.intervals import CONFIDENCE, Interval, holm, interval, spread
-from configs.ablations import ABLATIONS
+from configs import ablations, gains
 
 SEEN, OPPOSITE, OPEN = "**seen**", "**the opposite is seen**", "not told apart"
 
@@ -23,6 +25,7 @@ class Run(NamedTuple):
     error: float  # on the test images, at the end
     parameters: int
     multiply_adds: int
+    seconds: float | None  # of its training steps; None: it did not log them
 
 
 class Question(NamedTuple):
@@ -93,19 +96,46 @@ QUESTIONS = {
         {"0.25": 49.4, "0.5": 36.3, "0.75": 31.6, "1": 29.4},
         "Paper: ImageNet, 224 x 224 (arXiv:1704.04861, table 6), cited from memory.",
     ),
+    "gains": Question(
+        "What do the parts of today's recipes gain?",
+        tuple((part, gains.BASELINE) for part in gains.variants() if part != gains.BASELINE),
+        {},
+        "No figures are published for this. The values of the parts are those of recipes for ImageNet, none was "
+        "tuned. All have as many steps, but those with progressive resizing 1.4 times as many, on smaller images.",
+    ),
 }
 
 
-def variant_of(name: str, overrides: dict) -> str:
-    """Returns the label of a run in the ablation `name`.
+def asked(config: str) -> tuple[str, dict[str, dict]]:
+    """Returns (name in QUESTIONS, label -> fields that differ of each variant) of the config of a sweep.
 
     Raises:
-      ValueError: it is none of its variants.
+      ValueError: it is another config.
     """
-    for label, fields in ABLATIONS[name].variants.items():
-        if all(overrides.get(f"model.{field}") == value for field, value in fields.items()):
+    path, _, argument = config.partition(":")
+    arguments = [argument] if argument else []
+    if path.endswith("configs/gains.py"):
+        return "gains", gains.variants(*arguments)
+    if path.endswith("configs/ablations.py"):
+        return argument or "shuffle", ablations.variants(*arguments)
+    raise ValueError(f"a sweep of {config}, not of configs/ablations.py or configs/gains.py")
+
+
+def variant_of(variants: dict[str, dict], overrides: dict) -> str:
+    """Returns the label of a run.
+
+    Args:
+      variants: what `asked` returned.
+      overrides: of the run, as sweep.json has them.
+
+    Raises:
+      ValueError: it is none of the variants.
+    """
+    differing = {field: value for field, value in overrides.items() if field != "seed"}
+    for label, fields in variants.items():
+        if differing == json.loads(json.dumps(fields)):  # which has no tuples
             return label
-    raise ValueError(f"{overrides} is no variant of configs/ablations.py:{name}")
+    raise ValueError(f"{overrides} is none of the variants {', '.join(variants)}")
 
 
 def gain(runs: list[Run], better: str, worse: str) -> Interval | None:
@@ -127,13 +157,13 @@ def verdict(found: Interval) -> str:
 def table(name: str, runs: list[Run]) -> str:
     """Returns a row a variant: what it costs, its error, the paper's."""
     published = QUESTIONS[name].published
-    heads = ["variant", "parameters", "multiply-adds", "test error, %", "n"]
+    heads = ["variant", "parameters", "multiply-adds", "training, s", "test error, %", "n"]
     rows = [[*heads, *(["paper, %"] if published else [])]]
-    for label in ABLATIONS[name].variants:
+    for label in dict.fromkeys(run.variant for run in runs):
         alike = [run for run in runs if run.variant == label]
-        if not alike:
-            continue
-        costs = f"{alike[0].parameters:,}", f"{alike[0].multiply_adds:,}"
+        seconds = [run.seconds for run in alike if run.seconds is not None]
+        time = f"{statistics.mean(seconds):,.0f}" if seconds else ""
+        costs = f"{alike[0].parameters:,}", f"{alike[0].multiply_adds:,}", time
         cells = [label, *costs, spread([run.error for run in alike]), str(len(alike))]
         rows.append([*cells, *([f"{published[label]:.2f}"] if published else [])])
     return markdown.table(rows)
@@ -173,7 +203,7 @@ def section(name: str, runs: list[Run], header: dict, missing: list[str]) -> str
     """Returns the report on one ablation, in Markdown.
 
     Args:
-      name: of configs/ablations.py.
+      name: in QUESTIONS.
       runs: the finished ones.
       header: the first line of a run's metrics.jsonl.
       missing: names of runs that are not finished.
@@ -185,7 +215,7 @@ def section(name: str, runs: list[Run], header: dict, missing: list[str]) -> str
         table(name, runs),
         claims(name, runs),
         question.source,
-        f"`configs/ablations.py:{name}`{depth}, {_budget(header)}",
+        f"`configs/{'gains.py' if name == 'gains' else f'ablations.py:{name}'}`{depth}, {_budget(header)}",
         f"Preliminary: not all runs are finished, {len(missing)} missing." if missing else "",
     ]
     return "\n\n".join(filter(None, parts))
@@ -215,8 +245,9 @@ def report(found: dict[str, tuple[list[Run], dict, list[str]]], command: str) ->
         f"Mean ± standard deviation over n seeds. A gain is the mean difference between networks of one seed; "
         f"{SEEN} where its interval is above 0, {OPPOSITE} where it is below, else {OPEN}: then the budget or the "
         "number of seeds is too small to see it. Each interval is for one claim by itself; the last table judges all of "
-        "them together. All variants of an ablation have one recipe, and it is not the "
-        f"papers'. `{command}`"
+        "them together. Variants differ in what they are called, all else of their recipe is alike, and it is not the "
+        "papers'. The seconds are those of the training steps by the clock, a mean over the seeds, without compilation "
+        f"and evaluation; other programs on the machine make them longer. `{command}`"
     )
     sections = [section(name, *arguments) for name, arguments in found.items()]
     picture = "![test error of each variant](ablations.png)"

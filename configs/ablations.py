@@ -85,6 +85,15 @@ ABLATIONS = {
 }
 
 
+def variants(ablation="shuffle") -> dict[str, dict]:
+    """Returns label -> the fields of the config that differ."""
+    common.one_of("ablations", ablation, ABLATIONS)
+    return {
+        label: {f"model.{field}": value for field, value in fields.items()}
+        for label, fields in ABLATIONS[ablation].variants.items()
+    }
+
+
 def get_config(ablation="shuffle"):
     common.one_of("ablations", ablation, ABLATIONS)
     network = ABLATIONS[ablation].network
@@ -100,8 +109,4 @@ def get_config(ablation="shuffle"):
 
 def sweep(ablation="shuffle"):
     """Returns the runs, seed by seed, so that a sweep that is stopped has compared some seeds fully."""
-    variants = ABLATIONS[ablation].variants.values()
-    return spaces.product(
-        {"seed": range(SEEDS)},
-        [{f"model.{field}": value for field, value in fields.items()} for fields in variants],
-    )
+    return spaces.product({"seed": range(SEEDS)}, list(variants(ablation).values()))

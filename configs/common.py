@@ -77,9 +77,10 @@ def get_config() -> ConfigDict:
     config.input.scales = (256, 480)  # the shorter side under scale jitter
     config.input.padding = 4  # of "pad"
     config.input.flip = True  # mirror half of the training images
-    config.input.auto_augment = ""  # "ra": RandAugment; "ta_wide": TrivialAugment; "": none
-    config.input.ra_num_ops = 2  # operations of "ra" for each image
-    config.input.ra_magnitude = 9  # of "ra", 0 to 30
+    config.input.auto_augment = ""  # "ra": RandAugment; "ra_timm"; "ta_wide": TrivialAugment
+    config.input.ra_num_ops = 2  # operations of "ra" and "ra_timm" for each image
+    config.input.ra_magnitude = 9  # of "ra", 0 to 30; of "ra_timm", 0 to 10
+    config.input.ra_magnitude_std = 0.0  # of "ra_timm", around ra_magnitude; 0.5 is usual
     config.input.color_jitter = 0.0  # of brightness, contrast, saturation; 0.4 is usual
     config.input.hue = 0.0  # most of a turn of the colour circle; 0.1 is usual
     config.input.pca_lighting = 0.0  # standard deviation; 0.1 in AlexNet

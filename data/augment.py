@@ -36,6 +36,7 @@ def make_preprocess(config, train: bool, crops: int = 1):
     mean, std = jnp.array(config.mean), jnp.array(config.std)
     if train:
         one_of("input.auto_augment", config.auto_augment, (*randaugment.SPACES, ""))
+        randaugment.check(config)
         one_of("input.random_erase_mode", config.random_erase_mode, ERASE_MODES)
 
     def normalise(images):
@@ -45,8 +46,15 @@ def make_preprocess(config, train: bool, crops: int = 1):
         keys = jax.random.split(key, 4)
         if config.auto_augment:
             own_key = jax.random.fold_in(key, AUTO_AUGMENT)
-            numbers = config.ra_num_ops, config.ra_magnitude
-            images = randaugment.auto_augment(own_key, images, config.auto_augment, *numbers)
+            images = randaugment.auto_augment(
+                own_key,
+                images,
+                config.auto_augment,
+                config.ra_num_ops,
+                config.ra_magnitude,
+                config.ra_magnitude_std,
+                config.mean,
+            )
         images = images.astype(jnp.float32) / 255
         if config.color_jitter or config.hue:
             images = color_jitter(keys[0], images, config.color_jitter, config.hue)

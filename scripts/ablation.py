@@ -1,12 +1,15 @@
-"""Reports on ablations: is a network better with the part that its paper added, and how sure is that?
+"""Reports on ablations: is a network better with the part that its paper or a recipe added, and how sure is that?
 
---workdir is the folder of a sweep of configs/ablations.py, or holds several. It gets report.md, report.json and
-ablations.png: the error of each variant, gains within a seed with their 95 % intervals, and the papers' figures.
+--workdir is the folder of a sweep of configs/ablations.py or configs/gains.py, or holds several. It gets report.md,
+report.json and ablations.png: error and training time of each variant, gains within a seed with their 95 % intervals,
+all of them together by Holm's method, and the papers' figures.
 
 Examples:
   python scripts/sweep.py --config=configs/ablations.py:shuffle --workdir=runs/ablations/shuffle
   python scripts/ablation.py --workdir=runs/ablations/shuffle
   python scripts/ablation.py --workdir=runs/ablations
+  python scripts/sweep.py --config=configs/gains.py:small --workdir=runs/gains --parallel=2
+  python scripts/ablation.py --workdir=runs/gains
 """
 
 import pathlib
@@ -22,7 +25,6 @@ if __name__ == "__main__":
 from absl import flags
 
 from analysis import ablation
-from configs.ablations import ABLATIONS
 from sweeps import folder as sweep_folder
 from sweeps import watch
 from training import command, files
@@ -32,7 +34,9 @@ flags.declare_key_flag("workdir")
 
 def main() -> None:
     if command.WORKDIR.value is None:
-        raise ValueError("--workdir=DIR is missing: the folder of a sweep of configs/ablations.py")
+        raise ValueError(
+            "--workdir=DIR is missing: the folder of a sweep of configs/ablations.py or gains.py"
+        )
     into = sweep_folder.path(command.WORKDIR.value)
     folders = [
         file.parent for file in (*into.glob("sweep.json"), *sorted(into.glob("*/sweep.json")))
@@ -50,7 +54,7 @@ def main() -> None:
         raise FileNotFoundError(f"{into} holds no sweep: no sweep.json in it or in its folders")
     if not found:
         sys.exit(1)
-    found = {name: found[name] for name in ABLATIONS if name in found}
+    found = {name: found[name] for name in ablation.QUESTIONS if name in found}
     text = ablation.report(found, " ".join(["python", *sys.argv]))
     (into / "ablations.png").write_bytes(
         ablation.picture({n: runs for n, (runs, *_) in found.items()})
@@ -66,10 +70,10 @@ def main() -> None:
 def read(folder: str) -> tuple[str, list[ablation.Run], dict, list[str]]:
     """Returns the ablation's name, its finished runs, the header of one, and the names of the others."""
     sweep = sweep_folder.read(folder)
-    path, _, name = sweep["config"].partition(":")
-    name = name or "shuffle"
-    if not path.endswith("configs/ablations.py") or name not in ABLATIONS:
-        raise ValueError(f"{folder} is a sweep of {sweep['config']}, not of configs/ablations.py")
+    try:
+        name, variants = ablation.asked(sweep["config"])
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
     runs, header, missing = [], {}, []
     for standing in watch.look(folder):
         if standing.missing:
@@ -79,13 +83,15 @@ def read(folder: str) -> tuple[str, list[ablation.Run], dict, list[str]]:
         overrides = sweep["runs"][standing.name]
         runs.append(
             ablation.Run(
-                ablation.variant_of(name, overrides),
+                ablation.variant_of(variants, overrides),
                 overrides["seed"],
                 100 * (1 - standing.latest("eval/top1")),
                 standing.header["parameters"],
                 standing.header["multiply_adds"],
+                standing.seconds,
             )
         )
+    runs.sort(key=lambda run: list(variants).index(run.variant))
     return name, runs, header, missing
 
 

@@ -67,6 +67,19 @@ class Standing:
         return next((value for value in values if isinstance(value, int | float)), None)
 
     @property
+    def seconds(self) -> float | None:
+        """Of the training steps by the clock, without compilation and evaluations; None: no speed is known."""
+        batch_size = self.header.get("config", {}).get("batch_size")
+        if not batch_size or self.latest("train/images_per_second") is None:
+            return None
+        total, before = 0.0, 0
+        for line in self.lines:
+            if rate := line.get("train/images_per_second"):
+                total += (line["step"] - before) * batch_size / rate
+                before = line["step"]
+        return total
+
+    @property
     def seconds_left(self) -> float | None:
         rate = self.latest("train/images_per_second")
         batch_size = self.header.get("config", {}).get("batch_size")

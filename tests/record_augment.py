@@ -17,8 +17,11 @@ FILE = pathlib.Path(__file__).parent / "augment.npz"
 SIZE = 32, 48
 DRAWS = 20_000
 QUANTILES = np.linspace(0, 1, 101)
+FILL = 124, 116, 104
 FACTORS = {"brightness": 1.3, "contrast": 0.6, "saturation": 1.7, "hue": 0.2}
 BINS = 9, 30  # of the magnitudes, of which torchvision has 31
+TIMM_MAGNITUDES = 3.7, 9.8  # at 10 Pillow refuses Posterize
+EVERY = 3  # pixel of timm's is stored
 
 
 def photographs() -> np.ndarray:
@@ -85,7 +88,26 @@ def main() -> None:
                     images, name, sign * float(values[number]), InterpolationMode.NEAREST, None
                 )
                 recorded[f"{made}/{sign * number}"] = changed.permute(0, 2, 3, 1).numpy()
-    np.savez_compressed(FILE, **recorded)
+    np.savez_compressed(FILE, **recorded | of_timm())
+
+
+def of_timm() -> dict[str, np.ndarray]:
+    """Returns what each operation of timm's RandAugment does, by "timm/NAME/MAGNITUDE/SIGN"."""
+    from PIL import Image
+    from timm.data import auto_augment
+
+    recorded = {}
+    names = auto_augment.rand_augment_choices("", increasing=True)
+    for name, magnitude, sign in itertools.product(names, TIMM_MAGNITUDES, (1, -1)):
+        auto_augment._randomly_negate = lambda value, sign=sign: sign * value
+        options = {"img_mean": FILL, "interpolation": Image.Resampling.BILINEAR}
+        change = auto_augment.AugmentOp(name, prob=1.0, magnitude=magnitude, hparams=options)
+        changed = [np.array(change(Image.fromarray(image))) for image in photographs()]
+        changed = np.stack(changed)[:, ::EVERY, ::EVERY]
+        made = f"timm/{name}/{magnitude}"
+        if sign == 1 or (changed != recorded[f"{made}/1"]).any():
+            recorded[f"{made}/{sign}"] = changed
+    return recorded
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from scipy import stats
 import data
 import models
 from analysis import ablation, intervals
-from configs import ablations
+from configs import ablations, gains
 from sweeps import expand
 from sweeps import folder as sweep_folder
+from training import loss
 
 
 @pytest.mark.parametrize("name", ablations.ABLATIONS)
@@ -23,11 +24,39 @@ def test_an_ablation_has_its_variants_for_each_seed(name):
     variants = ablations.ABLATIONS[name].variants
     assert len(runs) == ablations.SEEDS * len(variants)
     assert len({run.config.seed for run in runs[: len(variants)]}) == 1  # seed by seed
+    _, differing = ablation.asked(f"configs/ablations.py:{name}")
     for run in runs[: len(variants)]:
         models.shapes(models.create(**run.config.model), data.input_shape(base.input))
-        fields = variants[ablation.variant_of(name, run.overrides)]
+        fields = variants[ablation.variant_of(differing, run.overrides)]
         same = {k for k, v in run.config.model.items() if base.model[k] == v}
         assert set(run.config.model) - same <= set(fields)  # nothing else differs
+
+
+@pytest.mark.parametrize("budget", gains.BUDGETS)
+def test_the_parts_of_recipes_are_compared_with_one_baseline(budget):
+    base = gains.get_config(budget)
+    name, variants = ablation.asked(f"configs/gains.py:{budget}")
+    runs = expand.runs(gains.sweep(budget), base)
+    assert len(runs) == gains.BUDGETS[budget].seeds * len(variants)
+    read_back = [json.loads(json.dumps(run.overrides)) for run in runs[: len(variants)]]
+    labels = [ablation.variant_of(variants, overrides) for overrides in read_back]
+    assert labels == list(variants) and max(len(run.name) for run in runs) < 200
+    assert runs[0].config == base  # the baseline of the first seed
+    assert {b for _, b in ablation.QUESTIONS[name].claims} == {gains.BASELINE}
+    for run in runs[: len(variants)]:
+        loss.make(run.config, 10)  # which refuses fields that do not fit each other
+        steps = round(148 * run.config.total_epochs)
+        plan = data.plan_sizes(run.config.input, 148 * 64, 64, steps)
+        if run.overrides.get("input.start_size"):
+            ends = [*list(plan)[1:], steps]
+            of_sizes = zip(ends, plan.items(), strict=True)
+            time = sum((end - step) * MILLISECONDS[size] for end, (step, size) in of_sizes)
+            whole = 148 * base.total_epochs * MILLISECONDS[64]
+            assert time == pytest.approx(whole, rel=0.1) and set(plan.values()) == {32, 48, 64}
+        else:
+            assert plan == {0: 64} and run.config.total_epochs == base.total_epochs
+    with pytest.raises(ValueError, match="is none of the variants baseline, "):
+        ablation.variant_of(variants, {"seed": 0, "label_smoothing": 0.2})
 
 
 @pytest.mark.parametrize("name", ablations.ABLATIONS)
@@ -39,8 +68,11 @@ def test_claims_and_published_figures_are_of_variants(name):
         assert all(question.published[a] < question.published[b] for a, b in question.claims)
 
 
+MILLISECONDS = {32: 6.3, 48: 9.1, 64: 14.3}  # of an image, see configs/gains.py
+
+
 def run(variant, seed, error):
-    return ablation.Run(variant, seed, error, 10, 100)
+    return ablation.Run(variant, seed, error, 10, 100, None)
 
 
 def test_a_gain_is_paired_by_seed():
@@ -99,7 +131,9 @@ def swept(tmp_path):
             "date": "2026-11-26 12:00",
             "git": "abc",
         }
-        lines = [header, {"step": 500, "eval/top1": top1}]
+        logged = [(1, {}), (300, {"train/images_per_second": 32.0})]
+        logged += [(500, {"train/images_per_second": 64.0}), (500, {"eval/top1": top1})]
+        lines = [header, *({"step": step} | figures for step, figures in logged)]
         (folder / run_.name / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
         sweep_folder.write_state(str(folder), run_.name, "finished")
     return folder
@@ -112,7 +146,7 @@ def test_the_script_reports_what_is_there_and_what_is_missing(swept):
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("missing: ") == 9
         text = (workdir / "report.md").read_text()
-        assert "| g = 3, no shuffle | 1 | 2 | 50.00 | 1 | 45.70 |" in text
+        assert "| g = 3, no shuffle | 1 | 2 | 400 | 50.00 | 1 | 45.70 |" in text
         assert "+10.00 (one seed: no interval) | +2.50 | not told apart" in text
         assert "not all runs are finished, 9 missing" in text
         assert (workdir / "ablations.png").read_bytes().startswith(b"\x89PNG")

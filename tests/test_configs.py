@@ -5,6 +5,7 @@ import functools
 import importlib
 import inspect
 import json
+import re
 from types import SimpleNamespace
 
 import jax
@@ -18,7 +19,7 @@ import data
 import models
 from configs import common
 from data import pipeline
-from training import command, initial, metrics, optimizer, ranges, state
+from training import command, initial, loss, metrics, optimizer, ranges, state
 
 
 def arguments(file):
@@ -319,6 +320,41 @@ def test_one_step_of_the_experiment_can_be_built(name):
     logits, _ = jax.eval_shape(step, jax.random.key(0))
     assert logits.shape == (2, config.model.num_classes)
     assert schedule(500) > 0
+
+
+@pytest.mark.parametrize(
+    "recipe, peak",
+    [
+        ("resnet18_cifar10", 0.1),
+        ("resnet50_cifar10", 0.1),
+        ("resnet18_cifar10_fast", 0.4),
+        ("resnet50_a2", 5e-3 * 2040 / 2048),
+        ("resnet50_a3", 8e-3),
+        ("resnet50_torchvision", 0.5),
+        ("shufflenet_v2_1.5", 0.5),
+        ("shufflenet_v2_2.0", 0.5),
+        ("mobilenet", 0.5),
+        ("resnet50_ffcv16", 1.7),
+        ("resnet50_ffcv88", 1.7),
+    ],
+)
+def test_the_parts_of_a_recipe_fit_and_its_rate_is_that_of_the_source(recipe, peak):
+    config = load(f"recipes:{recipe}")
+    _, schedule = optimizer.make(config.optimizer, config.batch_size, 1000, 10.0)
+    rates = [float(schedule(step)) for step in range(0, 1000, 10)]
+    assert max(rates) == pytest.approx(peak, rel=0.01) and rates[-1] < 0.02 * peak
+    loss.make(config, config.model.num_classes)
+    data.make_preprocess(config.input, train=True)
+    config.input.in_memory = False
+    data.make_train([(b"", 0)] * 8, config.input, config.batch_size, seed=0)
+    models.create(**config.model)
+
+
+def test_every_recipe_has_its_source_in_the_docstring():
+    from configs import recipes
+
+    entries = re.findall(r"^  (\w[\w., ]*?)  ", recipes.__doc__, re.M)
+    assert {name for entry in entries for name in entry.split(", ")} == set(recipes.RECIPES)
 
 
 def test_resnet50_follows_the_recipe_of_nvidia():

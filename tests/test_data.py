@@ -822,7 +822,7 @@ def test_what_is_erased_becomes_the_mean_one_colour_or_noise():
 
 
 def test_an_unknown_policy_lists_the_choices():
-    with pytest.raises(ValueError, match="auto_augment 'aa': choose one of ra, ta_wide"):
+    with pytest.raises(ValueError, match="auto_augment 'aa': choose one of ra, ra_timm, ta_wide"):
         data.make_preprocess(input_config(auto_augment="aa"), train=True)
 
 

@@ -72,6 +72,7 @@ RANGES = {
     "input.padding": COUNT_OR_0,
     "input.ra_num_ops": COUNT,
     "input.ra_magnitude": Range(0, 30),
+    "input.ra_magnitude_std": NOT_NEGATIVE,
     "input.color_jitter": PART,
     "input.hue": Range(0, 0.5),
     "input.pca_lighting": NOT_NEGATIVE,
