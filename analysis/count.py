@@ -283,7 +283,7 @@ class _Trace:
         elif kind == "reshape" and len(shape) == 4 > len(result):  # before a matrix product
             view = view.through(shape[1:3])
         elif kind == "slice" and len(shape) == 4:
-            outside = tuple(-start for start in eqn.params["start_indices"][1:3])
+            outside = tuple(-int(start) for start in eqn.params["start_indices"][1:3])
             view = view.through((1, 1), (eqn.params["strides"] or (1,) * 4)[1:3], outside)
         elif kind == "pad" and len(shape) == 4:
             view = view.through((1, 1), before=_low(eqn.params["padding_config"][1:3]))
@@ -345,7 +345,7 @@ def _operation(eqn, seen: list[View]) -> str:
 
 def _low(padding) -> Pair:
     """Returns what is padded above and on the left."""
-    return tuple(side[0] for side in padding)
+    return tuple(int(side[0]) for side in padding)
 
 
 def _sorted(paths: frozenset[str]) -> tuple[str, ...]:
