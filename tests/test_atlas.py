@@ -107,6 +107,17 @@ def test_blocks_are_gone_into_by_clicks_and_left_by_a_button(opened):
 
 
 @pytest.mark.slow
+def test_the_address_keeps_what_is_shown(opened):
+    opened.point(node("stage2"), click=True)
+    address = opened.run("location.href")
+    assert address.endswith("#ResNet-18/stage2")
+    opened.ask("Page.navigate", url="about:blank")
+    opened.go(f"{address}/block2&configs%2Fdigits.py")
+    assert opened.text(".where ol") == "ResNet-18stage2block2"
+    assert opened.text(".panel:nth-child(2) h2") == "configs/digits.py"
+
+
+@pytest.mark.slow
 def test_keys_alone_go_through_a_network(opened):
     opened.run(f'document.querySelector("{node("conv1")}").focus()')
     opened.press(*["ArrowDown"] * 4)

@@ -5,7 +5,7 @@ const { networks, bubbles } = await unpack(find("data").textContent);
 const named = new Map(networks.map((network) => [network.name, network]));
 const OUTSIDE = -1;
 const FIGURES = { multiply_adds: "multiply-adds", parameters: "parameters", memory: "memory" };
-const WIDTH = 164, HEIGHT = 48, PADDING = 10, SMALL = { width: 104, height: 24 };
+const WIDTH = 172, HEIGHT = 48, PADDING = 10, SMALL = { width: 104, height: 24 };
 
 async function unpack(text) {
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -120,9 +120,14 @@ function rove(elements, places, chosen = 0) {
 // A network: its blocks, what is known of one of them, and what it sees of the photograph
 
 class Panel {
-  constructor(network) {
+  // `place`: names of the blocks to go into.
+  constructor(network, place = []) {
     this.network = network;
     this.path = [network.root];
+    for (const name of place) {
+      const block = this.scope.nodes.find((node) => node.name === name && node.nodes);
+      if (block) this.path.push(block);
+    }
     this.unit = [0.5, 0.5]; // of the feature map, from 0 to 1
     this.diagram = make("div", { class: "diagram" });
     this.crumbs = make("ol");
@@ -202,7 +207,10 @@ class Panel {
     this.diagram.replaceChildren(svg);
     this.diagram.scrollLeft = (this.diagram.scrollWidth - this.diagram.clientWidth) / 2;
     this.choose(chosen);
-    if (focus) elements[index].focus();
+    if (focus) {
+      elements[index].focus();
+      remember();
+    }
   }
 
   choose(node) {
@@ -430,16 +438,28 @@ function open(name) {
 function refresh() {
   const chosen = [find("first"), find("second")].map((select) => named.get(select.value)).filter(Boolean);
   panels = chosen.map((network, i) => (panels[i]?.network === network ? panels[i] : new Panel(network)));
-  find("panels").className = chosen.length > 1 ? "two" : "";
+  show();
+}
+
+function show() {
+  find("panels").className = panels.length > 1 ? "two" : "";
   find("panels").replaceChildren(...panels.map((panel) => panel.element));
-  compare(...chosen);
-  location.replace(`#${chosen.map((network) => encodeURIComponent(network.name)).join("&")}`);
+  compare(...panels.map((panel) => panel.network));
+  remember();
+}
+
+// Writes into the address what is shown, so that it can be sent: NETWORK/BLOCK/BLOCK&NETWORK.
+function remember() {
+  const places = panels.map((panel) => [panel.network, ...panel.path.slice(1)].map((node) => encodeURIComponent(node.name)).join("/"));
+  location.replace(`#${places.join("&")}`);
 }
 
 await find("photo").decode();
-const [first, second] = location.hash.slice(1).split("&").map(decodeURIComponent);
-find("first").value = named.has(first) ? first : networks.find((n) => n.group === "yours")?.name ?? (named.has("ResNet-50") ? "ResNet-50" : networks[0].name);
-find("second").value = named.has(second) ? second : "";
+const usual = networks.find((n) => n.group === "yours") ?? named.get("ResNet-50") ?? networks[0];
+const places = location.hash.slice(1).split("&").map((place) => place.split("/").map(decodeURIComponent));
+panels = places.filter(([name]) => named.has(name)).slice(0, 2).map(([name, ...place]) => new Panel(named.get(name), place));
+if (!panels.length) panels = [new Panel(usual)];
+[find("first").value, find("second").value] = [panels[0].network.name, panels[1]?.network.name ?? ""];
 for (const id of ["first", "second"]) find(id).addEventListener("change", refresh);
 find("figure").addEventListener("change", () => panels.forEach((panel) => panel.draw(false, panel.chosen)));
 const years = bubbles.map((b) => b.year);
@@ -447,5 +467,5 @@ Object.assign(find("until"), { min: Math.min(...years), max: Math.max(...years),
 find("until").addEventListener("input", chart);
 addEventListener("resize", chart);
 chart();
-refresh();
+show();
 document.documentElement.dataset.ready = Math.round(performance.now()); // ms, for the tests
