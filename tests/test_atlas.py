@@ -132,7 +132,7 @@ def test_keys_alone_go_through_a_network(opened):
 def test_the_field_of_a_chosen_unit_is_on_the_photograph(opened):
     opened.point(node("conv1"), click=True)
     field = "JSON.stringify(['x', 'y', 'width'].map((a) => +document.querySelector('.field').getAttribute(a)))"
-    assert "row 57 of 112, column 57 of 112, sees 7 × 7 pixels" in opened.text("figcaption")
+    assert "row 57 of 112, column 57 of 112 of conv1 sees 7 × 7 pixels" in opened.text("figcaption")
     assert opened.run(field) == "[109,109,7]"  # of row 56 from 0, each 2 pixels on, the first at -3
     opened.run("document.querySelector('figure svg').focus()")
     opened.press("ArrowDown", "ArrowRight", "ArrowRight")

@@ -5,7 +5,11 @@ const { networks, bubbles } = await unpack(find("data").textContent);
 const named = new Map(networks.map((network) => [network.name, network]));
 const OUTSIDE = -1;
 const FIGURES = { multiply_adds: "multiply-adds", parameters: "parameters", memory: "memory" };
-const WIDTH = 172, HEIGHT = 48, PADDING = 10, SMALL = { width: 104, height: 24 };
+const LARGE = { width: 172, height: 48 }; // a layer or block, in pixels
+const SMALL = { width: 104, height: 24 }; // an operation
+const PADDING = 10;
+const EDGE = { minlen: 1, weight: 1, width: 0, height: 0, labeloffset: 0, labelpos: "r" }; // what dagre asks of each
+const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }; // columns, rows
 
 async function unpack(text) {
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -14,7 +18,9 @@ async function unpack(text) {
 
 // Makes an element, of SVG where the name starts with "svg:".
 function make(name, attributes = {}, ...children) {
-  const [kind, tag] = name.startsWith("svg:") ? ["http://www.w3.org/2000/svg", name.slice(4)] : ["http://www.w3.org/1999/xhtml", name];
+  const [kind, tag] = name.startsWith("svg:")
+    ? ["http://www.w3.org/2000/svg", name.slice(4)]
+    : ["http://www.w3.org/1999/xhtml", name];
   const element = document.createElementNS(kind, tag);
   for (const [key, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(key, value);
@@ -49,8 +55,8 @@ function share(part, whole) {
 const leaves = (node) => (node.nodes ? node.nodes.flatMap(leaves) : [node]);
 const total = (node, figure) => leaves(node).reduce((sum, leaf) => sum + (leaf[figure] ?? 0), 0);
 const isOperation = (node) => !node.nodes && !node.input;
-const lastLayer = (node) => leaves(node).filter((leaf) => leaf.receptive_field).at(-1);
-const lastConvolution = (node) => leaves(node).filter((leaf) => leaf.kind === "conv").at(-1);
+const lastLayer = (node) => leaves(node).findLast((leaf) => leaf.receptive_field);
+const lastConvolution = (node) => leaves(node).findLast((leaf) => leaf.kind === "conv");
 
 function look(node) {
   if (node.nodes) return "block";
@@ -85,7 +91,10 @@ function facts(network, node) {
   if (isOperation(node)) return rows;
   if (node.kernel) add("kernel", by(node.kernel));
   if (node.stride) add("stride", one(node.stride));
-  if (node.padding) add("padding", [...new Set(node.padding.map((side) => one(side).replace(" × ", "+")))].join(" × "));
+  if (node.padding) {
+    const sides = node.padding.map((side) => one(side).replace(" × ", "+")); // 0+1: one pixel below or right
+    add("padding", one(sides));
+  }
   if (node.groups > 1) add("groups", exact(node.groups));
   for (const [figure, name] of Object.entries(FIGURES)) {
     const value = total(node, figure);
@@ -101,9 +110,11 @@ function facts(network, node) {
 function rove(elements, places, chosen = 0) {
   elements.forEach((element, i) => {
     element.setAttribute("tabindex", i === chosen ? 0 : -1);
-    element.addEventListener("focus", () => elements.forEach((other) => other.setAttribute("tabindex", other === element ? 0 : -1)));
+    element.addEventListener("focus", () =>
+      elements.forEach((other) => other.setAttribute("tabindex", other === element ? 0 : -1)),
+    );
     element.addEventListener("keydown", (event) => {
-      const [dx, dy] = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key] ?? [0, 0];
+      const [dx, dy] = ARROWS[event.key] ?? [0, 0];
       if (!dx && !dy) return;
       event.preventDefault();
       let best = null;
@@ -137,11 +148,19 @@ class Panel {
     this.list = make("dl");
     this.picture = make("svg:svg", { tabindex: 0, role: "application" });
     this.caption = make("figcaption", { "aria-live": "polite" });
-    this.element = make("article", { class: "panel" },
-      make("h2", {}, network.name), make("p", { class: "facts" }, this.facts()),
+    this.element = make(
+      "article",
+      { class: "panel" },
+      make("h2", {}, network.name),
+      make("p", { class: "facts" }, this.facts()),
       make("nav", { class: "where", "aria-label": `Place in ${network.name}` }, this.crumbs, this.out, this.into),
-      make("div", { class: "inside" }, this.diagram, make("div", { class: "about" }, this.name, this.list,
-        make("figure", {}, this.picture, this.caption))));
+      make(
+        "div",
+        { class: "inside" },
+        this.diagram,
+        make("div", { class: "about" }, this.name, this.list, make("figure", {}, this.picture, this.caption)),
+      ),
+    );
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.leave();
     });
@@ -154,9 +173,17 @@ class Panel {
 
   facts() {
     const { year, fields, published, input } = this.network;
-    const error = published && `${Number(published.top1.toFixed(2))} % top-1 error (${published.where}, ${published.source})`;
-    return [year, `images of ${by(input)}`, ...["parameters", "multiply_adds"].map((figure) => `${short(this.network[figure])} ${FIGURES[figure]}`), error, fields]
-      .filter(Boolean).join(" · ");
+    const error =
+      published && `${Number(published.top1.toFixed(2))} % top-1 error (${published.where}, ${published.source})`;
+    return [
+      year,
+      `images of ${by(input)}`,
+      ...["parameters", "multiply_adds"].map((figure) => `${short(this.network[figure])} ${FIGURES[figure]}`),
+      error,
+      fields,
+    ]
+      .filter(Boolean)
+      .join(" · ");
   }
 
   get scope() {
@@ -176,16 +203,21 @@ class Panel {
     this.draw(true, left);
   }
 
+  // Returns the button that goes back to a block of the path.
+  crumb(i) {
+    const back = () => {
+      const left = this.path[i + 1];
+      this.path.length = i + 1;
+      this.draw(true, left);
+    };
+    const button = make("button", { type: "button", click: back }, this.path[i].name || this.network.name);
+    button.disabled = i === this.path.length - 1;
+    return button;
+  }
+
   // Draws the blocks of the present scope; `focus`: the keyboard was in it.
   draw(focus = false, chosen = this.scope.nodes[0]) {
-    this.crumbs.replaceChildren(...this.path.map((node, i) => {
-      const last = i === this.path.length - 1;
-      return make("li", {}, make("button", { type: "button", ...(last ? { disabled: "" } : {}), click: () => {
-        const left = this.path[i + 1];
-        this.path.length = i + 1;
-        this.draw(true, left);
-      } }, node.name || this.network.name));
-    }));
+    this.crumbs.replaceChildren(...this.path.map((_, i) => make("li", {}, this.crumb(i))));
     this.out.disabled = this.path.length === 1;
     const { svg, elements, places } = diagram(this.scope, this.network, find("figure").value);
     this.scope.nodes.forEach((node, i) => {
@@ -222,7 +254,9 @@ class Panel {
 
   show(node) {
     this.name.textContent = node.name;
-    this.list.replaceChildren(...facts(this.network, node).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+    this.list.replaceChildren(
+      ...facts(this.network, node).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
+    );
     this.layer = lastLayer(node) ?? this.layer ?? lastLayer(this.network.root);
     this.paint();
   }
@@ -234,33 +268,52 @@ class Panel {
   }
 
   paint() {
-    const { layer, network: { input: [height, width] } } = this;
+    const { layer } = this;
+    const [height, width] = this.network.input;
     const { sides, unit } = this.map;
     const margin = Math.round(0.12 * width);
-    const start = unit.map((index, i) => layer.field_start?.[i] + index * layer.field_step[i]);
     const [h, w] = layer.receptive_field;
-    const [y, x] = start.map((value) => value || 0);
+    const [y, x] = unit.map((index, i) => layer.field_start[i] + index * layer.field_step[i]);
     const field = { x, y, width: w, height: h };
     // What lies within the image: where it begins, and how long it is.
-    const within = (from, size, side) => [Math.max(0, from), Math.max(0, Math.min(side, from + size) - Math.max(0, from))];
+    const within = (from, size, side) => {
+      const first = Math.max(0, from);
+      return [first, Math.max(0, Math.min(side, from + size) - first)];
+    };
     const [[top, tall], [left, wide]] = [within(y, h, height), within(x, w, width)];
     const radius = 0.018 * width;
     this.picture.setAttribute("viewBox", `${-margin} ${-margin} ${width + 2 * margin} ${height + 2 * margin}`);
     this.picture.replaceChildren(
-      make("svg:image", { href: photograph(height, width), width, height, style: width < 100 ? "image-rendering: pixelated" : "" }),
-      make("svg:path", { class: "unseen", "fill-rule": "evenodd", d: `M0 0h${width}v${height}h${-width}zM${left} ${top}h${wide}v${tall}h${-wide}z` }),
-      make("svg:rect", { class: "field dark", ...field }), make("svg:rect", { class: "field", ...field }),
-      make("svg:circle", { class: "unit", cx: x + w / 2, cy: y + h / 2, r: radius }));
-    const which = sides[0] * sides[1] === 1 ? `Each unit of ${layer.name}` : `The unit of ${layer.name} in row ${unit[0] + 1} of ${sides[0]}, column ${unit[1] + 1} of ${sides[1]},`;
+      make("svg:image", {
+        href: photograph(height, width),
+        width,
+        height,
+        style: width < 100 ? "image-rendering: pixelated" : "",
+      }),
+      make("svg:path", {
+        class: "unseen",
+        "fill-rule": "evenodd",
+        d: `M0 0h${width}v${height}h${-width}zM${left} ${top}h${wide}v${tall}h${-wide}z`,
+      }),
+      make("svg:rect", { class: "field dark", ...field }),
+      make("svg:rect", { class: "field", ...field }),
+      make("svg:circle", { class: "unit", cx: x + w / 2, cy: y + h / 2, r: radius }),
+    );
+    const [row, column] = unit.map((index, i) => `${index + 1} of ${sides[i]}`);
+    const which = sides[0] * sides[1] === 1 ? "Each unit" : `The unit in row ${row}, column ${column}`;
+    const part = `${share(tall * wide, height * width)} of the image`;
     const rest = h > tall || w > wide ? "; the rest is padding" : "";
-    this.caption.textContent = `${which} sees ${by([h, w])} pixels: ${share(tall * wide, height * width)} of the image${rest}.`;
-    this.picture.setAttribute("aria-label", `Receptive field on a photograph. ${this.caption.textContent} Arrows move the unit.`);
+    this.caption.textContent = `${which} of ${layer.name} sees ${by([h, w])} pixels: ${part}${rest}.`;
+    this.picture.setAttribute(
+      "aria-label",
+      `Receptive field on a photograph. ${this.caption.textContent} Arrows move the unit.`,
+    );
   }
 
   pointAt(event) {
     const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.picture.getScreenCTM().inverse());
     const { sides } = this.map;
-    const { field_start: start = [0, 0], field_step: step, receptive_field: size } = this.layer;
+    const { field_start: start, field_step: step, receptive_field: size } = this.layer;
     this.unit = [point.y, point.x].map((at, i) => {
       const index = Math.round((at - start[i] - size[i] / 2) / step[i]);
       return (Math.max(0, Math.min(sides[i] - 1, index)) + 0.5) / sides[i];
@@ -269,9 +322,9 @@ class Panel {
   }
 
   step(event) {
-    const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-    if (!move) return;
+    if (!ARROWS[event.key]) return;
     event.preventDefault();
+    const move = ARROWS[event.key].toReversed();
     const { sides, unit } = this.map;
     this.unit = unit.map((index, i) => (Math.max(0, Math.min(sides[i] - 1, index + move[i])) + 0.5) / sides[i]);
     this.paint();
@@ -285,7 +338,19 @@ function photograph(height, width) {
     const photo = find("photo");
     const side = Math.min(photo.naturalWidth, photo.naturalHeight);
     const canvas = make("canvas", { width, height });
-    canvas.getContext("2d").drawImage(photo, (photo.naturalWidth - side) / 2, (photo.naturalHeight - side) / 2, side, side, 0, 0, width, height);
+    canvas
+      .getContext("2d")
+      .drawImage(
+        photo,
+        (photo.naturalWidth - side) / 2,
+        (photo.naturalHeight - side) / 2,
+        side,
+        side,
+        0,
+        0,
+        width,
+        height,
+      );
     photographs.set(key, canvas.toDataURL("image/jpeg", 0.9));
   }
   return photographs.get(key);
@@ -293,11 +358,12 @@ function photograph(height, width) {
 
 // Returns the drawing of a block's nodes, the element of each, and its place.
 function diagram(scope, network, figure) {
-  const nodes = scope.nodes.map((node, i) => ({ v: String(i), ...(isOperation(node) ? SMALL : { width: WIDTH, height: HEIGHT }) }));
+  const nodes = scope.nodes.map((node, i) => ({ v: String(i), ...(isOperation(node) ? SMALL : LARGE) }));
   const ends = new Map(["in", "out"].map((key) => [key, { v: key, ...SMALL }]));
   const edges = scope.edges.map(([from, to]) => ({
-    v: from === OUTSIDE ? "in" : String(from), w: to === OUTSIDE ? "out" : String(to),
-    minlen: 1, weight: 1, width: 0, height: 0, labeloffset: 0, labelpos: "r",
+    v: from === OUTSIDE ? "in" : String(from),
+    w: to === OUTSIDE ? "out" : String(to),
+    ...EDGE,
   }));
   const all = [...nodes, ...ends.values()];
   dagre.layout(all, edges, { nodesep: 18, ranksep: 26 }, {});
@@ -305,10 +371,18 @@ function diagram(scope, network, figure) {
   const bottom = Math.max(...all.map((n) => n.y + n.height / 2)) + 16;
   // A wide drawing shrinks to what is legible; the rest is scrolled to.
   const style = `width: max(${0.72 * (right + 16)}px, min(100%, ${right + 16}px))`;
-  const svg = make("svg:svg", { style, viewBox: `-16 -16 ${right + 16} ${bottom + 16}`, role: "group", "aria-label": `${scope.name || network.name}: ${scope.nodes.length} parts` });
+  const svg = make("svg:svg", {
+    style,
+    viewBox: `-16 -16 ${right + 16} ${bottom + 16}`,
+    role: "group",
+    "aria-label": `${scope.name || network.name}: ${scope.nodes.length} parts`,
+  });
   svg.append(...edges.map(flow));
   const input = network.root === scope ? `image ${tight(network.input)}` : "input";
-  for (const [key, text] of [["in", input], ["out", network.root === scope ? "answer" : "output"]]) {
+  for (const [key, text] of [
+    ["in", input],
+    ["out", network.root === scope ? "answer" : "output"],
+  ]) {
     const { x, y } = ends.get(key);
     svg.append(make("svg:text", { class: "small", x, y: y + 4, "text-anchor": "middle" }, text));
   }
@@ -319,32 +393,66 @@ function diagram(scope, network, figure) {
 
 function flow({ points }) {
   const [start, ...rest] = points;
-  const end = rest.pop();
+  const end = rest.at(-1);
   let d = `M${start.x} ${start.y}`;
-  rest.forEach((p, i) => {
-    const next = rest[i + 1] ?? end;
-    d += `Q${p.x} ${p.y} ${i === rest.length - 1 ? next.x : (p.x + next.x) / 2} ${i === rest.length - 1 ? next.y : (p.y + next.y) / 2}`;
-  });
-  return make("svg:g", {}, make("svg:path", { class: "flow", d }), make("svg:path", { class: "arrow", d: `M${end.x} ${end.y}l-4 -7h8z` }));
+  for (let i = 0; i < rest.length - 1; i++) {
+    // A curve that bends at this point, to the middle between it and the next one, or to the end.
+    const [at, next] = [rest[i], rest[i + 1]];
+    const to = next === end ? end : { x: (at.x + next.x) / 2, y: (at.y + next.y) / 2 };
+    d += `Q${at.x} ${at.y} ${to.x} ${to.y}`;
+  }
+  return make(
+    "svg:g",
+    {},
+    make("svg:path", { class: "flow", d }),
+    make("svg:path", { class: "arrow", d: `M${end.x} ${end.y}l-4 -7h8z` }),
+  );
 }
 
 function drawn(node, { x, y, width, height }, network, figure) {
   const kind = look(node);
   const [left, top] = [-width / 2, -height / 2];
-  const text = (cls, x, y, content, anchor = "start") => make("svg:text", { class: cls, x, y, "text-anchor": anchor }, content);
-  const group = make("svg:g", { class: `node ${kind}`, transform: `translate(${x} ${y})`, role: "button", "aria-label": `${node.name}, ${kindOf(node)}, ${summary(node)}` });
+  const text = (cls, x, y, content, anchor = "start") =>
+    make("svg:text", { class: cls, x, y, "text-anchor": anchor }, content);
+  const group = make("svg:g", {
+    class: `node ${kind}`,
+    transform: `translate(${x} ${y})`,
+    role: "button",
+    "aria-label": `${node.name}, ${kindOf(node)}, ${summary(node)}`,
+  });
   if (kind === "operation") {
-    group.append(make("svg:rect", { class: "shape", x: left, y: top, width, height, rx: height / 2 }), text("", 0, 4, node.kind, "middle"));
+    group.append(
+      make("svg:rect", { class: "shape", x: left, y: top, width, height, rx: height / 2 }),
+      text("", 0, 4, node.kind, "middle"),
+    );
     return group;
   }
   const box = `M${left} ${top}h${width}v${height}h${-width}z`;
-  if (kind === "block") group.append(make("svg:path", { class: "back", d: `M${left + 5} ${top - 5}h${width}v${height}` }));
-  group.append(kind === "dense" ? make("svg:rect", { class: "shape", x: left, y: top, width, height, rx: 16 })
-    : make("svg:path", { class: "shape", d: kind === "pool" ? `M${left} ${top}h${width}l-8 ${height}h${16 - width}z` : box }));
+  if (kind === "block")
+    group.append(make("svg:path", { class: "back", d: `M${left + 5} ${top - 5}h${width}v${height}` }));
+  group.append(
+    kind === "dense"
+      ? make("svg:rect", { class: "shape", x: left, y: top, width, height, rx: 16 })
+      : make("svg:path", {
+          class: "shape",
+          d: kind === "pool" ? `M${left} ${top}h${width}l-8 ${height}h${16 - width}z` : box,
+        }),
+  );
   const part = total(node, figure);
-  const inside = left + PADDING, length = width - 2 * PADDING;
-  group.append(text("name", inside, top + 18, node.name), text("small", -inside, top + 18, share(part, network[figure]), "end"), text("", inside, top + 35, summary(node)),
-    make("svg:rect", { class: "share", x: inside, y: top + height - 7, width: (length * part) / network[figure], height: 4 }));
+  const inside = left + PADDING;
+  const length = width - 2 * PADDING;
+  group.append(
+    text("name", inside, top + 18, node.name),
+    text("small", -inside, top + 18, share(part, network[figure]), "end"),
+    text("", inside, top + 35, summary(node)),
+    make("svg:rect", {
+      class: "share",
+      x: inside,
+      y: top + height - 7,
+      width: (length * part) / network[figure],
+      height: 4,
+    }),
+  );
   return group;
 }
 
@@ -355,8 +463,16 @@ function compare(first, second) {
   table.hidden = !second;
   if (!second) return;
   const rows = [
-    ...Object.entries(FIGURES).map(([figure, name]) => [figure === "memory" ? "memory of the outputs" : name, (n) => n[figure], (v) => written(figure, v)]),
-    ["convolutions and fully connected layers", (n) => leaves(n.root).filter((leaf) => leaf.multiply_adds).length, exact],
+    ...Object.entries(FIGURES).map(([figure, name]) => [
+      figure === "memory" ? "memory of the outputs" : name,
+      (n) => n[figure],
+      (v) => written(figure, v),
+    ]),
+    [
+      "convolutions and fully connected layers",
+      (n) => leaves(n.root).filter((leaf) => leaf.multiply_adds).length,
+      exact,
+    ],
     ["receptive field of the last convolution, pixels", (n) => lastConvolution(n.root)?.receptive_field[0] ?? 0, exact],
   ].map(([name, value, format]) => {
     const [a, b] = [value(first), value(second)];
@@ -364,8 +480,12 @@ function compare(first, second) {
   });
   const error = ({ published }) => (published ? `${Number(published.top1.toFixed(2))} % (${published.where})` : "");
   rows.push(["published top-1 error", error(first), error(second), ""]);
-  const line = (kind, cells) => make("tr", {}, ...cells.map((cell, i) => make(i ? kind : "th", {}, cell)));
-  table.replaceChildren(line("th", ["", first.name, second.name, "second over first"]), ...rows.map((row) => line("td", row)));
+  const line = (kind, cells) =>
+    make("tr", {}, ...cells.map((cell, i) => make(i ? kind : "th", i ? {} : { scope: "row" }, cell)));
+  table.replaceChildren(
+    line("th", ["", first.name, second.name, "second over first"]),
+    ...rows.map((row) => line("td", row)),
+  );
 }
 
 // The years
@@ -373,15 +493,18 @@ function compare(first, second) {
 function chart() {
   const until = Number(find("until").value);
   find("year").textContent = until;
-  const width = Math.min(find("chart").clientWidth, 1100), height = Math.max(320, Math.min(520, 0.62 * width));
+  const width = Math.min(find("chart").clientWidth, 1100);
+  const height = Math.max(320, Math.min(520, 0.62 * width));
   const box = { left: 44, right: width - 12, top: 22, bottom: height - 44 };
   const scale = (from, to, start, end) => (value) => start + ((value - from) / (to - from)) * (end - start);
   const log = scale(Math.log10(0.03e9), Math.log10(40e9), box.left, box.right);
-  const x = (value) => log(Math.log10(value)), y = scale(45, 86, box.bottom, box.top);
+  const x = (value) => log(Math.log10(value));
+  const y = scale(45, 86, box.bottom, box.top);
   const radius = (parameters) => Math.max(4, Math.sqrt(parameters / 140e6) * 0.05 * Math.max(width, 480));
   const svg = make("svg:svg", { width, height, role: "group", "aria-label": `Networks until ${until}` });
   const line = (x1, y1, x2, y2) => svg.append(make("svg:line", { class: "axis", x1, y1, x2, y2 }));
-  const text = (x, y, content, anchor = "middle") => svg.append(make("svg:text", { class: "small", x, y, "text-anchor": anchor }, content));
+  const text = (x, y, content, anchor = "middle") =>
+    svg.append(make("svg:text", { class: "small", x, y, "text-anchor": anchor }, content));
   for (const giga of [0.03, 0.1, 0.3, 1, 3, 10, 30]) {
     line(x(giga * 1e9), box.top, x(giga * 1e9), box.bottom);
     text(x(giga * 1e9), box.bottom + 18, `${giga} G`);
@@ -392,14 +515,42 @@ function chart() {
   }
   text((box.left + box.right) / 2, height - 6, "multiply-adds of one image");
   text(box.left, 12, "top-1 accuracy", "start");
-  const shown = bubbles.filter((b) => b.year <= until).map((b) => ({ ...b, x: x(b.multiply_adds), y: y(100 - b.top1), r: radius(b.parameters) }));
+  const shown = bubbles
+    .filter((b) => b.year <= until)
+    .map((b) => ({ ...b, x: x(b.multiply_adds), y: y(100 - b.top1), r: radius(b.parameters) }));
   shown.sort((a, b) => b.r - a.r);
   const labels = place(shown, until, box);
-  const elements = shown.map((b) => make("svg:g", { class: `bubble${b.year === until ? " new" : ""}`, role: "button", "aria-label": told(b), click: () => open(b.network), keydown: (event) => event.key === "Enter" && open(b.network), focus: () => tell(b), pointerenter: () => tell(b) },
-    make("svg:circle", { cx: b.x, cy: b.y, r: b.r })));
-  const names = shown.flatMap((b, i) => (labels[i] ? [make("svg:text", { class: b.year === until ? "label new" : "label", x: labels[i].x, y: labels[i].y + 10 }, b.name)] : []));
+  const elements = shown.map((b) =>
+    make(
+      "svg:g",
+      {
+        class: `bubble${b.year === until ? " new" : ""}`,
+        role: "button",
+        "aria-label": told(b),
+        click: () => open(b.network),
+        keydown: (event) => [" ", "Enter"].includes(event.key) && open(b.network),
+        focus: () => tell(b),
+        pointerenter: () => tell(b),
+      },
+      make("svg:circle", { cx: b.x, cy: b.y, r: b.r }),
+    ),
+  );
+  const names = shown.flatMap((b, i) =>
+    labels[i]
+      ? [
+          make(
+            "svg:text",
+            { class: b.year === until ? "label new" : "label", x: labels[i].x, y: labels[i].y + 10 },
+            b.name,
+          ),
+        ]
+      : [],
+  );
   svg.append(...elements, ...names);
-  rove(elements, shown.map((b) => [b.x, b.y]));
+  rove(
+    elements,
+    shown.map((b) => [b.x, b.y]),
+  );
   find("chart").replaceChildren(svg);
   const latest = bubbles.filter((b) => b.year === until).map((b) => b.name);
   find("bubble").textContent = `New in ${until}: ${latest.join(", ") || "none of these"}.`;
@@ -412,16 +563,35 @@ function place(shown, until, box) {
   const labels = shown.map(() => null);
   const order = [...shown.keys()].sort((i, j) => (shown[j].year === until) - (shown[i].year === until));
   for (const i of order) {
-    const b = shown[i], w = 6.6 * b.name.length + 4, h = 13;
-    const places = [[b.r + 3, -h / 2], [-b.r - 3 - w, -h / 2], [-w / 2, -b.r - 2 - h], [-w / 2, b.r + 2], [6, -h - 4], [6, 5], [-w - 6, -h - 4], [-w - 6, 5]]
-      .map(([dx, dy]) => ({ x: b.x + dx, y: b.y + dy, w, h }));
-    const free = places.find((p) => p.x > box.left && p.x + w < box.right && p.y > box.top && p.y + h < box.bottom && !taken.some((t, j) => j !== i && meet(p, t)));
+    const b = shown[i],
+      w = 6.6 * b.name.length + 4,
+      h = 13;
+    const places = [
+      [b.r + 3, -h / 2],
+      [-b.r - 3 - w, -h / 2],
+      [-w / 2, -b.r - 2 - h],
+      [-w / 2, b.r + 2],
+      [6, -h - 4],
+      [6, 5],
+      [-w - 6, -h - 4],
+      [-w - 6, 5],
+    ].map(([dx, dy]) => ({ x: b.x + dx, y: b.y + dy, w, h }));
+    const free = places.find(
+      (p) =>
+        p.x > box.left &&
+        p.x + w < box.right &&
+        p.y > box.top &&
+        p.y + h < box.bottom &&
+        !taken.some((t, j) => j !== i && meet(p, t)),
+    );
     if (free) taken.push((labels[i] = free));
   }
   return labels;
 }
 
-const told = (b) => `${b.name}, ${b.year}: ${(100 - b.top1).toFixed(2)} % top-1 accuracy (${b.where}, ${b.source}), ${short(b.parameters)} parameters, ${short(b.multiply_adds)} multiply-adds`;
+const told = (b) =>
+  `${b.name}, ${b.year}: ${(100 - b.top1).toFixed(2)} % top-1 accuracy (${b.where}, ${b.source}), ` +
+  `${short(b.parameters)} parameters, ${short(b.multiply_adds)} multiply-adds`;
 const tell = (b) => (find("bubble").textContent = `${told(b)}.`);
 
 // What is chosen
@@ -450,14 +620,22 @@ function show() {
 
 // Writes into the address what is shown, so that it can be sent: NETWORK/BLOCK/BLOCK&NETWORK.
 function remember() {
-  const places = panels.map((panel) => [panel.network, ...panel.path.slice(1)].map((node) => encodeURIComponent(node.name)).join("/"));
+  const places = panels.map((panel) =>
+    [panel.network, ...panel.path.slice(1)].map((node) => encodeURIComponent(node.name)).join("/"),
+  );
   location.replace(`#${places.join("&")}`);
 }
 
 await find("photo").decode();
 const usual = networks.find((n) => n.group === "yours") ?? named.get("ResNet-50") ?? networks[0];
-const places = location.hash.slice(1).split("&").map((place) => place.split("/").map(decodeURIComponent));
-panels = places.filter(([name]) => named.has(name)).slice(0, 2).map(([name, ...place]) => new Panel(named.get(name), place));
+const places = location.hash
+  .slice(1)
+  .split("&")
+  .map((place) => place.split("/").map(decodeURIComponent));
+panels = places
+  .filter(([name]) => named.has(name))
+  .slice(0, 2)
+  .map(([name, ...place]) => new Panel(named.get(name), place));
 if (!panels.length) panels = [new Panel(usual)];
 [find("first").value, find("second").value] = [panels[0].network.name, panels[1]?.network.name ?? ""];
 for (const id of ["first", "second"]) find(id).addEventListener("change", refresh);
