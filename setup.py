@@ -31,6 +31,7 @@ setup(
     ),
     package_data={
         "analysis": ["choice.csv"],
+        "analysis.atlas": ["atlas.css", "atlas.html", "atlas.js"],
         "data": ["imagenet.txt"],
         "models.torch": ["published.csv"],
     },
@@ -47,6 +48,7 @@ setup(
         JAXLIB,
         "matplotlib>=3.9",
         "ml-collections>=1.0",
+        "netron>=9.0,<10",  # whose dagre.js lays out the blocks of the atlas
         "numpy>=2.0",
         "opencv-python-headless>=4.10",
         "optax>=0.2.6",

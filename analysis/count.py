@@ -6,6 +6,7 @@ and so is each other module that has parameters, such as a BatchNorm.
 
 import collections
 import dataclasses
+import itertools
 import math
 import re
 from typing import NamedTuple
@@ -37,6 +38,9 @@ class Layer:
     parameters: int = 0
     multiply_adds: int = 0
     receptive_field: Pair = ()  # pixels of the image that an output sees, where it is not cut by the edge
+    field_start: Pair = ()  # the first pixel that the first output sees; below 0: of the padding
+    field_step: Pair = ()  # pixels from the field of an output to that of its neighbour
+    after: tuple[str, ...] = ()  # paths of what it takes in, layers or operations; none: the image
 
     @property
     def activations(self) -> int:
@@ -50,11 +54,22 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True)
+class Operation:
+    """What changes or joins feature maps and costs nothing that is counted."""
+
+    path: str  # for example "stage1/block1/add1"
+    kind: str  # "add", "concatenate", "relu" or "channel shuffle"
+    output: tuple[int, ...]
+    after: tuple[str, ...]  # as of a layer
+
+
+@dataclasses.dataclass(frozen=True)
 class Count:
     """Counts of a network for one image: per layer in the order of computation, and in total."""
 
     layers: tuple[Layer, ...]
     blocks: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)  # path -> output
+    operations: tuple[Operation, ...] = ()  # that lie between the layers
 
     @property
     def products(self) -> list[Layer]:
@@ -113,11 +128,11 @@ def count(module, input_shape: tuple[int, int, int]) -> Count:
     for path, leaf in flax.traverse_util.flatten_dict(variables["params"], sep="/").items():
         parameters[path.rpartition("/")[0]] += math.prod(leaf.shape)
     trace = _Trace(parameters, kinds)
-    views = [None] * (len(jaxpr.jaxpr.invars) - 1) + [View((1, 1), (1, 1))]
+    views = [None] * (len(jaxpr.jaxpr.invars) - 1) + [View((0, 0), (1, 1), (1, 1))]
     trace.follow(jaxpr.jaxpr, views, "")
     unused = [path for path in parameters if path not in trace.layers]  # auxiliary heads
     unused = [Layer(path, trace.kind(path), parameters=parameters[path]) for path in unused]
-    return Count((*trace.layers.values(), *unused), blocks)
+    return Count((*trace.layers.values(), *unused), blocks, tuple(trace.operations.values()))
 
 
 def xla_flops(module, input_shape: tuple[int, int, int]) -> float:
@@ -135,15 +150,37 @@ def xla_flops(module, input_shape: tuple[int, int, int]) -> float:
 class View(NamedTuple):
     """What an element of an array sees of the image, in pixels: for rows and for columns."""
 
+    start: Pair  # of the first element
     size: Pair
     step: Pair  # between two neighbours
+    source: frozenset[str] = frozenset()  # paths of the layers and operations that made the array
 
-    def through(self, window: Pair, stride: Pair = (1, 1)) -> "View":
-        """Returns the view after windows of `window` neighbours."""
+    def through(self, window: Pair, stride: Pair = (1, 1), before: Pair = (0, 0)) -> "View":
+        """Returns the view after windows of `window` neighbours, the first one `before` of them outside."""
         return View(
+            tuple(s - b * d for s, b, d in zip(self.start, before, self.step, strict=True)),
             tuple(s + (w - 1) * d for s, w, d in zip(self.size, window, self.step, strict=True)),
             tuple(d * s for d, s in zip(self.step, stride, strict=True)),
+            self.source,
         )
+
+    def made_by(self, path: str) -> "View":
+        return self._replace(source=frozenset([path]))
+
+
+def _joined(views: list[View]) -> View:
+    """Returns what an element sees that is computed from one of each array."""
+    if len(views) == 1:
+        return views[0]
+    sides = range(2)
+    start = tuple(min(view.start[i] for view in views) for i in sides)
+    end = [max(view.start[i] + view.size[i] for view in views) for i in sides]
+    return View(
+        start,
+        tuple(end[i] - start[i] for i in sides),
+        tuple(max(view.step[i] for view in views) for i in sides),
+        frozenset().union(*(view.source for view in views)),
+    )
 
 
 class _Trace:
@@ -153,6 +190,7 @@ class _Trace:
         """`parameters`: how many a layer has, by its path; `kinds`: its class, by its name."""
         self.parameters, self.kinds = parameters, kinds
         self.layers: dict[str, Layer] = {}
+        self.operations: dict[str, Operation] = {}
 
     def follow(self, jaxpr, views: list[View | None], outer: str, rename=lambda path: path):
         """Notes the layers of `jaxpr` and returns the views of its outputs.
@@ -198,19 +236,16 @@ class _Trace:
         seen = [view for view in inputs if view is not None]
         if not seen:
             return None
-        size, step = (
-            tuple(max(side) for side in zip(*pairs, strict=True))
-            for pairs in zip(*seen, strict=True)
-        )
-        view = View(size, step)
+        view = _joined(seen)
         shape, result = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
         outputs = math.prod(result)
         if kind == "conv_general_dilated":
             kernel, dilation = eqn.invars[1].aval.shape, eqn.params["rhs_dilation"]
             features, _, *sides = (kernel[i] for i in eqn.params["dimension_numbers"].rhs_spec)
             side = tuple((k - 1) * d + 1 for k, d in zip(sides, dilation, strict=True))
-            view = view.through(side, eqn.params["window_strides"])
-            self.note(
+            padding = tuple(map(tuple, eqn.params["padding"]))
+            view = view.through(side, eqn.params["window_strides"], _low(padding))
+            return self.note(
                 path,
                 "conv",
                 shape,
@@ -218,47 +253,56 @@ class _Trace:
                 view,
                 kernel=tuple(sides),
                 stride=tuple(eqn.params["window_strides"]),
-                padding=tuple(map(tuple, eqn.params["padding"])),
+                padding=padding,
                 groups=eqn.params["feature_group_count"],
                 multiply_adds=outputs * math.prod(kernel) // features,
             )
-        elif kind == "dot_general":
+        if kind == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]
             inner = math.prod(shape[i] for i in contracted)
-            self.note(path, "dense", shape, result, view, multiply_adds=outputs * inner)
-        elif kind in POOLINGS:
+            return self.note(path, "dense", shape, result, view, multiply_adds=outputs * inner)
+        if kind in POOLINGS:
             window, stride = (eqn.params[f"window_{x}"][1:3] for x in ("dimensions", "strides"))
-            view = view.through(window, stride)
-            self.note(
+            padding = tuple(map(tuple, eqn.params["padding"][1:3]))
+            return self.note(
                 self.numbered(path, POOLINGS[kind]),
                 POOLINGS[kind],
                 shape,
                 result,
-                view,
+                view.through(window, stride, _low(padding)),
                 kernel=tuple(window),
                 stride=tuple(stride),
-                padding=tuple(map(tuple, eqn.params["padding"][1:3])),
+                padding=padding,
             )
-        elif kind.startswith("reduce_") and len(shape) == 4 and "axes" in eqn.params:
+        if kind.startswith("reduce_") and len(shape) == 4 and "axes" in eqn.params:
             sides = tuple(shape[i] if i in eqn.params["axes"] else 1 for i in (1, 2))
             view = view.through(sides)
             if path not in self.parameters and set(eqn.params["axes"]) >= {1, 2}:
                 name = self.numbered(path, "global average")
-                self.note(name, "global average", shape, result, view, kernel=sides)
+                return self.note(name, "global average", shape, result, view, kernel=sides)
         elif kind == "reshape" and len(shape) == 4 > len(result):  # before a matrix product
             view = view.through(shape[1:3])
-        elif kind == "slice" and len(shape) == 4 and eqn.params["strides"]:
-            view = view.through((1, 1), eqn.params["strides"][1:3])
+        elif kind == "slice" and len(shape) == 4:
+            outside = tuple(-int(start) for start in eqn.params["start_indices"][1:3])
+            view = view.through((1, 1), (eqn.params["strides"] or (1,) * 4)[1:3], outside)
+        elif kind == "pad" and len(shape) == 4:
+            view = view.through((1, 1), before=_low(eqn.params["padding_config"][1:3]))
         elif path in self.parameters and len(result) == len(shape) and path not in self.layers:
-            self.note(path, self.kind(path), shape, result, view)
+            return self.note(path, self.kind(path), shape, result, view)
+        elif operation := _operation(eqn, seen):
+            name = self.numbered(path, operation)
+            output = result[1:3] + (math.prod(result[3:]),) if len(result) > 3 else result[1:]
+            self.operations[name] = Operation(name, operation, output, _sorted(view.source))
+            view = view.made_by(name)
         return view
 
     def note(self, path: str, kind: str, shape, result, view: View, multiply_adds=0, **geometry):
+        """Notes a layer and returns the view of its output, which is `view`."""
         before = self.layers.get(path)
         if before is not None and before.multiply_adds:  # a second product of the same layer
             more = before.multiply_adds + multiply_adds
             self.layers[path] = dataclasses.replace(before, multiply_adds=more)
-            return
+            return view.made_by(path)
         self.layers[path] = Layer(
             path,
             kind,
@@ -267,20 +311,45 @@ class _Trace:
             parameters=self.parameters.get(path, 0),
             multiply_adds=multiply_adds,
             receptive_field=view.size,
+            field_start=view.start,
+            field_step=view.step,
+            after=_sorted(view.source),
             **geometry,
         )
+        return view.made_by(path)
 
     def numbered(self, module: str, kind: str) -> str:
-        """Returns a path in `module` for one more layer of a kind that is no module."""
+        """Returns a path in `module` for one more layer or operation of a kind that is no module."""
         name = kind.replace(" ", "_")
-        for number in range(1, len(self.layers) + 2):
+        for number in itertools.count(1):
             path = "/".join(filter(None, [module, f"{name}{number}"]))
-            if path not in self.layers:
+            if path not in self.layers and path not in self.operations:
                 return path
 
     def kind(self, path: str) -> str:
         """Returns the class of a layer."""
         return self.kinds[path.rpartition("/")[2]]
+
+
+def _operation(eqn, seen: list[View]) -> str:
+    """Returns the kind of `Operation` that an equation is; "": none."""
+    kind = eqn.primitive.name
+    if kind in ("add", "concatenate") and len({view.source for view in seen}) > 1:
+        return kind
+    if kind == "max" and any(hasattr(variable, "val") for variable in eqn.invars):  # max(x, 0)
+        return "relu"
+    if kind == "transpose" and len(eqn.outvars[0].aval.shape) == 5:
+        return "channel shuffle"
+    return ""
+
+
+def _low(padding) -> Pair:
+    """Returns what is padded above and on the left."""
+    return tuple(int(side[0]) for side in padding)
+
+
+def _sorted(paths: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(paths))
 
 
 def _constant_and_carried(eqn, inner) -> tuple[int, int]:

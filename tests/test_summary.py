@@ -4,12 +4,16 @@ import json
 import subprocess
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from conftest import command
 
 import analysis
 import models
 from analysis import summary
+from models import layers
 
 
 def counted(name, side=224, **fields):
@@ -42,6 +46,52 @@ def test_a_loop_over_blocks_counts_the_receptive_field_of_each():
     assert last_map(counted("resnet", 32, **fields)).receptive_field == (1 + 2 * sum(steps),) * 2
 
 
+def test_the_field_of_each_output_is_where_its_gradient_is():
+    class Branches(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            x = nn.Conv(1, (3, 3), 2, padding=((0, 1), (2, 0)))(x)
+            shifted = jnp.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))
+            long = nn.Conv(1, (3, 1), kernel_dilation=2, padding=((2, 2), (0, 0)))(shifted)
+            pooled = nn.avg_pool(x, (2, 3), padding=((1, 0), (1, 1)))
+            return nn.Conv(1, (2, 2), 2, padding="VALID", name="last")(long + pooled)
+
+    module, image = Branches(), np.ones((1, 40, 40, 1), np.float32)
+    [*_, last] = analysis.count(module, image.shape[1:]).layers
+    shapes = models.shapes(module, image.shape[1:])
+    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+    units = ((3, 4), (5, 3))
+
+    def some(x):
+        y = module.apply(variables, x)
+        return [y[0, *unit, 0] for unit in units]
+
+    for unit, slopes in zip(units, jax.jit(jax.jacrev(some))(image), strict=True):
+        for axis, index in enumerate(unit):
+            [seen] = slopes[0, :, :, 0].any(1 - axis).nonzero()
+            start = last.field_start[axis] + index * last.field_step[axis]
+            assert (seen[0], seen[-1] + 1) == (start, start + last.receptive_field[axis])
+
+
+def test_layers_and_operations_say_what_they_follow():
+    count = counted("resnet", 32, layout="cifar", depth=14, shortcut="A")
+    after = {one.path: one.after for one in (*count.layers, *count.operations)}
+    assert after["conv1"] == ()
+    assert after["stage1/block1/add1"] == ("relu1", "stage1/block1/bn2")
+    assert after["stage2/block2/conv1"] == ("stage2/block1/relu2",)  # of a loop's second step
+    assert set().union(*after.values()) | {"fc"} == set(after)
+
+
+def test_a_channel_shuffle_is_an_operation():
+    class Shuffled(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            return layers.channel_shuffle(layers.conv(6, 1, name="conv")(x), 3)
+
+    [found] = analysis.count(Shuffled(), (4, 5, 3)).operations
+    assert (found.kind, found.output, found.after) == ("channel shuffle", (4, 5, 6), ("conv",))
+
+
 def test_a_layer_that_is_called_twice_has_its_parameters_once():
     class Twice(nn.Module):
         @nn.compact
@@ -54,15 +104,15 @@ def test_a_layer_that_is_called_twice_has_its_parameters_once():
 
 
 def test_geometry_of_grouped_asymmetric_and_strided_layers():
-    layers = {layer.path: layer for layer in counted("mobilenet").layers}
-    depthwise = layers["conv3/depthwise"]
+    found = {layer.path: layer for layer in counted("mobilenet").layers}
+    depthwise = found["conv3/depthwise"]
     assert (depthwise.input, depthwise.output) == ((112, 112, 64), (56, 56, 64))
     assert (depthwise.kernel, depthwise.stride, depthwise.groups) == ((3, 3), (2, 2), 64)
     assert depthwise.padding == ((0, 1), (0, 1))
     assert depthwise.multiply_adds == 56 * 56 * 64 * 9
     assert depthwise.memory == 4 * 56 * 56 * 64
-    assert layers["conv3/bn1"].memory == 0
-    assert layers["global_average1"].kernel == (7, 7)
+    assert found["conv3/bn1"].memory == 0
+    assert found["global_average1"].kernel == (7, 7)
 
 
 def test_blocks_have_the_totals_of_their_layers_and_their_own_output():

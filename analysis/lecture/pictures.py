@@ -89,18 +89,12 @@ def bubbles(networks: list[dict]) -> bytes:
     """Draws published top-1 accuracy against multiply-adds, the parameters as area.
 
     Args:
-      networks: of tests/counts.json; those of `by_year` with a published error of one crop are drawn. AlexNet is
-        Caffe's copy, which has one.
+      networks: of tests/counts.json; those of `years.charted` are drawn.
 
     Returns:
       The picture, as a PNG.
     """
-    [alexnet] = [network for network in networks if network["name"] == "AlexNet, 227 x 227"]
-    drawn = [
-        network
-        for network in [alexnet | {"name": "AlexNet"}, *years.by_year(networks)]
-        if network["published"] and network["published"]["where"].startswith("1 crop")
-    ]
+    drawn = years.charted(networks)
     figure = Figure(figsize=(10, 6.2), layout="constrained")
     axes = figure.subplots()
     shown = sorted({years.year(network) for network in drawn})

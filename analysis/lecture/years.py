@@ -58,3 +58,13 @@ def by_year(networks: list[dict]) -> list[dict]:
     """Returns the ImageNet networks of docs/networks.md by year, within a year in the order of the file."""
     chosen = [n for n in networks if n.get("readme") and n["image_size"] >= 224]
     return sorted(chosen, key=year)
+
+
+def charted(networks: list[dict]) -> list[dict]:
+    """Returns those of `by_year` that have a published error of one crop, and AlexNet in Caffe's copy, which has one."""
+    [alexnet] = [network for network in networks if network["name"] == "AlexNet, 227 x 227"]
+    return [
+        network
+        for network in [alexnet | {"name": "AlexNet"}, *by_year(networks)]
+        if network["published"] and network["published"]["where"].startswith("1 crop")
+    ]

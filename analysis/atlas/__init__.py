@@ -1,0 +1,1 @@
+"""The atlas: one page that draws every network, from its stages down to its layers."""
