@@ -51,6 +51,17 @@ def googlenet() -> Count:
     return analysis.count(model, (224, 224, 3))
 
 
+@functools.cache
+def resnet(depth: int) -> Count:
+    """Returns a ResNet in torchvision's form."""
+    return analysis.count(models.create("resnet", num_classes=1000, depth=depth), (224, 224, 3))
+
+
+@functools.cache
+def densenet121() -> Count:
+    return analysis.count(models.create("densenet", num_classes=1000), (224, 224, 3))
+
+
 def total(members: list[Layer], figure: str) -> int:
     """Returns the sum of a figure of `analysis.count.Layer` over layers."""
     return sum(getattr(layer, figure) for layer in members)

@@ -6,7 +6,7 @@ from matplotlib.patches import Rectangle
 
 from analysis import style
 from analysis.count import Layer
-from analysis.lecture import counted, years
+from analysis.lecture import charts, counted, years
 from analysis.lecture.tables import SLIDE_ALEXNET
 from analysis.lecture.towers import Part
 from analysis.summary import shape_text
@@ -37,6 +37,11 @@ def make(networks: list[dict], parts: list[Part]) -> dict[str, bytes]:
         ),
         "lecture_bubbles": bubbles(networks),
         "lecture_two_gpus": two_gpus(parts),
+        "lecture_winners": charts.winners(),
+        "lecture_inception": charts.inception(),
+        "lecture_growth": charts.growth(),
+        "lecture_shuffle": charts.shuffle(),
+        "lecture_families": charts.families(networks),
     }
 
 

@@ -11,10 +11,11 @@ import flax.linen as nn
 
 from analysis import markdown
 from analysis.count import Count
-from analysis.lecture import counted, towers, years
+from analysis.lecture import counted, modules, towers, trends, years
 from analysis.lecture.counted import BLOCK, KB, MB, total
 from analysis.summary import shape_text
 from models import layers, mobilenet, resnet, resnext
+from training import command
 
 # Layer: output in KB, parameters in thousands, multiply-adds in millions, as on the slide.
 SLIDE_ALEXNET = {
@@ -66,21 +67,43 @@ def make(networks: list[dict], parts: list[towers.Part]) -> dict[str, str]:
       ValueError: a network of the page lacks one of its numbers.
     """
     years.check(networks)
+    depth, ablations = (
+        (command.PROJECT / "docs" / name).read_text("utf-8")
+        for name in ("depth.md", "ablations.md")
+    )
     return {
         "slips": slips(),
+        "winners": trends.winners(networks),
         "alexnet": alexnet(),
         "alexnet_shares": alexnet_shares(),
+        "two_gpus": towers.table(parts),
+        "zfnet": modules.zfnet(),
         "alexnet_and_vgg": alexnet_and_vgg(),
         "kernels": kernels(),
         "stages": stages(),
         "stem": stem(),
         "stem_ratios": stem_ratios(),
         "head": head(),
+        "inception_example": modules.inception_example(),
+        "inception": modules.inception(),
+        "resnet_stem": modules.resnet_stem(),
+        "resnet_stages": modules.resnet_stages(),
         "residual_blocks": residual_blocks(),
+        "block_kinds": modules.block_kinds(networks),
         "resnets": resnets(networks),
         "cardinality": cardinality(),
+        "dense_blocks": modules.dense_blocks(),
+        "dense_and_residual": modules.dense_and_residual(networks),
         "separable": separable(networks),
-        "two_gpus": towers.table(parts),
+        "pointwise": modules.pointwise(),
+        "units": modules.units(),
+        "groups": modules.groups(networks),
+        "shuffle": modules.shuffle(),
+        "bigger": trends.bigger(networks),
+        "returns": trends.returns(networks),
+        "efficient": trends.efficient(networks),
+        "seen_of_depth": trends.seen_of_depth(depth),
+        "seen_of_parts": trends.seen_of_parts(ablations),
         "years": years.table(networks),
     }
 
@@ -110,6 +133,12 @@ def slips() -> str:
             "48.6 MB, 13.6 G",
             f"{total(vgg.products, 'memory') / MB:.1f} MB, {vgg.multiply_adds / 1e9:.1f} G",
             "its third stage has three convolutions, not two; the comparison of stems has the same slip",
+        ],
+        [
+            "CS231n's module with reductions, multiply-adds",
+            f"{modules.SLIDE_INCEPTION_WORK['with']} M",
+            f"{modules.example()[0].multiply_adds / 1e6:.1f} M",
+            "its list of convolutions adds up to our count; with the 3x3 counted twice it is 358",
         ],
     ]
     return markdown.table(rows, left=4)
