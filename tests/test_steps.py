@@ -230,6 +230,22 @@ def test_sam_takes_the_gradient_of_the_weights_above():
         assert np.abs(above - g).max() > 0.01 and metrics["loss"] == pytest.approx(loss, rel=1e-5)
 
 
+@pytest.mark.parametrize("rho", [0.0, 0.3])
+def test_lookahead_evaluates_the_slow_weights_and_learns_by_the_fast(rho):
+    slow = fast = W
+    velocity = 0.0
+    fields = {"lookahead_steps": 2, "lookahead_rate": 0.6, "weight_decay": 0.1, "decay": "all"}
+    for step, (now, metrics) in enumerate(steps_of_line(5, 1, sam_rho=rho, **fields), 1):
+        loss, g = gradient_of_line(fast)
+        _, g = gradient_of_line(fast + rho * g / np.linalg.norm(g))
+        velocity = 0.9 * velocity + g + 0.1 * fast
+        fast = fast - 0.5 * velocity
+        if step % 2 == 0:
+            slow = fast = slow + 0.6 * (fast - slow)
+        np.testing.assert_allclose(now.params["w"], slow, rtol=1e-5)
+        assert metrics["loss"] == pytest.approx(loss, rel=1e-5)
+
+
 def test_each_step_of_each_seed_augments_and_drops_by_keys_of_its_own():
     class Keys:
         """Leaves behind which keys augmentation and dropout were given."""

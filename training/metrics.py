@@ -63,6 +63,8 @@ BEFORE_THERE_WAS = {
     "optimizer.trust_coefficient": 1e-3,
     "optimizer.clip_decayed": False,
     "optimizer.sam_rho": 0.0,
+    "optimizer.lookahead_steps": 0,
+    "optimizer.lookahead_rate": 0.5,
     "optimizer.freeze": (),
     "optimizer.freeze_batch_stats": False,
     "optimizer.layer_decay": 1.0,

@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ class Optimizer(NamedTuple):
 
     init: Callable
     update: Callable
+    at: Callable | None = None  # `f(params, state) -> the weights` of the gradient; None: params
     climb: Callable | None = None  # see `sharpness_aware`
 
 
@@ -101,6 +102,8 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
         tx = Optimizer(
             tx.init, tx.update, climb=lambda grads: climb.update(grads, climb.init(grads))[0]
         )
+    if config.lookahead_steps:
+        tx = lookahead(tx, config.lookahead_steps, config.lookahead_rate)
     return tx, schedule
 
 
@@ -215,6 +218,38 @@ def sharpness_aware(rho: float):
         return optax.tree.scale(rho / jnp.maximum(optax.tree.norm(grads), 1e-30), grads)
 
     return optax.stateless(of_length_rho)
+
+
+class Ahead(NamedTuple):
+    """The state of an optimizer whose weights are ahead of those that are evaluated and saved."""
+
+    step: jax.Array
+    ahead: Any  # by how much; 0 at the start, whatever the weights are
+    inner: Any  # of the optimizer that moves them
+
+
+def lookahead(tx, steps: int, rate: float) -> Optimizer:
+    """Returns `tx` with lookahead (arXiv:1907.08610, algorithm 1).
+
+    The parameters are the slow weights. The fast ones are ahead of them, and all `steps` the slow ones go
+    `rate` of the way towards them, where they start anew. The state of `tx` goes on.
+    """
+
+    def init(params):
+        return Ahead(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params), tx.init(params))
+
+    def at(params, state: Ahead):
+        return optax.tree.add(params, state.ahead)
+
+    def update(grads, state: Ahead, params):
+        moved, inner = tx.update(grads, state.inner, at(params, state))
+        step, ahead = state.step + 1, optax.tree.add(state.ahead, moved)
+        meets = step % steps == 0
+        updates = jax.tree.map(lambda leaf: jnp.where(meets, rate * leaf, 0), ahead)
+        ahead = jax.tree.map(lambda leaf: jnp.where(meets, 0, leaf), ahead)
+        return updates, Ahead(step, ahead, inner)
+
+    return Optimizer(init, update, at, getattr(tx, "climb", None))
 
 
 def matching(part: str, names: list[str]) -> list[str]:
