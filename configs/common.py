@@ -117,6 +117,7 @@ def get_config() -> ConfigDict:
     config.optimizer.sam_rho = 0.0  # SAM's distance to a higher loss; 0: off, 0.05 is usual
     config.optimizer.lookahead_steps = 0  # of the fast weights, to one of the slow; 0: off
     config.optimizer.lookahead_rate = 0.5  # how far the slow weights go towards the fast
+    config.optimizer.schedule_free = False  # evaluate a mean of the weights, without a schedule
     config.optimizer.freeze = ()  # parts that do not learn, such as ("conv1", "bn1", "stage1")
     config.optimizer.freeze_batch_stats = False  # normalise by the running statistics
     config.optimizer.layer_decay = 1.0  # of the learning rate, from a layer to the one before it

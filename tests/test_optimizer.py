@@ -271,6 +271,17 @@ def test_weight_decay_is_clipped_with_the_gradient_where_that_is_asked_for():
             train(zero, **changes | wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"name": "lion"}, {"schedule": "cosine"}, {"lookahead_steps": 5}]
+)
+def test_what_does_not_go_with_schedule_free_is_told(wrong):
+    config = optimizer_config(schedule_free=True, **wrong)
+    with pytest.raises(
+        ValueError, match="schedule_free takes .*: set name=sgd or adamw, schedule="
+    ):
+        optimizer.make(config, 256, STEPS, 1.0)
+
+
 def test_updates_follow_the_schedule():
     gradients = [{k: np.ones_like(v) for k, v in flatten(PARAMS).items()}] * STEPS
     trained = train(gradients, momentum=0.0, learning_rate=0.1, schedule="steps", decay_at=(0.5,))

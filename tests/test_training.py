@@ -172,7 +172,23 @@ def test_ten_crops_are_judged_by_their_mean_probability():
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, pytest.param({"accumulate_steps": 2}, marks=pytest.mark.slow)]
+    "fields",
+    [
+        {},
+        pytest.param(
+            {
+                "accumulate_steps": 2,
+                "optimizer.name": "muon",
+                "optimizer.sam_rho": 0.05,
+                "optimizer.lookahead_steps": 3,
+            },
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"optimizer.schedule_free": True, "optimizer.schedule": "constant"},
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_a_resumed_run_equals_one_that_was_not_stopped(
     fields, digits, trained, tmp_path, monkeypatch

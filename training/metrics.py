@@ -65,6 +65,7 @@ BEFORE_THERE_WAS = {
     "optimizer.sam_rho": 0.0,
     "optimizer.lookahead_steps": 0,
     "optimizer.lookahead_rate": 0.5,
+    "optimizer.schedule_free": False,
     "optimizer.freeze": (),
     "optimizer.freeze_batch_stats": False,
     "optimizer.layer_decay": 1.0,

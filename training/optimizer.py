@@ -78,6 +78,9 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
     schedule = make_schedule(config, batch_size, total_steps, steps_per_epoch)
     mask = DECAYED[config.decay]
 
+    if config.schedule_free:
+        config, weight_of_mean = _without_momentum(config)
+
     parts = []
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
@@ -102,6 +105,8 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
         tx = Optimizer(
             tx.init, tx.update, climb=lambda grads: climb.update(grads, climb.init(grads))[0]
         )
+    if config.schedule_free:
+        tx = schedule_free(tx, schedule, weight_of_mean)
     if config.lookahead_steps:
         tx = lookahead(tx, config.lookahead_steps, config.lookahead_rate)
     return tx, schedule
@@ -248,6 +253,58 @@ def lookahead(tx, steps: int, rate: float) -> Optimizer:
         updates = jax.tree.map(lambda leaf: jnp.where(meets, rate * leaf, 0), ahead)
         ahead = jax.tree.map(lambda leaf: jnp.where(meets, 0, leaf), ahead)
         return updates, Ahead(step, ahead, inner)
+
+    return Optimizer(init, update, at, getattr(tx, "climb", None))
+
+
+def _without_momentum(config):
+    """Returns (`config` without the momentum, the momentum), for `schedule_free`, which replaces it.
+
+    Raises:
+      ValueError: `config` has something that does not go with it.
+    """
+    momentum = {"sgd": "momentum", "adamw": "beta1"}.get(config.name)
+    if not momentum or config.schedule != "constant" or config.lookahead_steps:
+        raise ValueError(
+            "optimizer.schedule_free takes the optimizers sgd and adamw, and the place of a schedule and of "
+            "lookahead: set name=sgd or adamw, schedule=constant, with a warm-up, and lookahead_steps=0"
+        )
+    config = config.copy_and_resolve_references()
+    value, config[momentum] = config[momentum], 0.0
+    return config, value
+
+
+class Mean(NamedTuple):
+    """The state of an optimizer whose weights are ahead of their mean, which is evaluated and saved."""
+
+    step: jax.Array
+    total: jax.Array  # of the weights of the mean's parts
+    ahead: Any  # as in `Ahead`
+    inner: Any
+
+
+def schedule_free(tx, schedule, beta: float) -> Optimizer:
+    """Returns `tx`, which has no momentum, with schedule-free learning (arXiv:2405.15682, section 2).
+
+    The parameters are the mean x of the weights z that `tx` makes, each counted by the square of its learning
+    rate, as in the authors' code. The gradient is that at (1 - beta) z + beta x.
+    """
+
+    def init(params):
+        zero = jnp.zeros(())
+        return Mean(zero.astype(jnp.int32), zero, optax.tree.zeros_like(params), tx.init(params))
+
+    def at(params, state: Mean):
+        return optax.tree.add_scale(params, 1 - beta, state.ahead)
+
+    def update(grads, state: Mean, params):
+        moved, inner = tx.update(grads, state.inner, at(params, state))
+        ahead = optax.tree.add(state.ahead, moved)
+        weight = schedule(state.step) ** 2
+        total = state.total + weight
+        part = jnp.where(total > 0, weight / total, 0.0)
+        state = Mean(state.step + 1, total, optax.tree.scale(1 - part, ahead), inner)
+        return optax.tree.scale(part, ahead), state
 
     return Optimizer(init, update, at, getattr(tx, "climb", None))
 
