@@ -119,6 +119,8 @@ def get_config() -> ConfigDict:
     config.optimizer.lookahead_rate = 0.5  # how far the slow weights go towards the fast
     config.optimizer.schedule_free = False  # evaluate a mean of the weights, without a schedule
     config.optimizer.freeze = ()  # parts that do not learn, such as ("conv1", "bn1", "stage1")
+    config.optimizer.rates = ()  # of groups or parts, of the learning rate: ("biases:2", "conv1:0.1")
+    config.optimizer.decays = ()  # the same of weight_decay; in place of what `decay` says
     config.optimizer.freeze_batch_stats = False  # normalise by the running statistics
     config.optimizer.layer_decay = 1.0  # of the learning rate, from a layer to the one before it
     config.optimizer.head_factor = 1.0  # by which the classifier's learning rate is higher

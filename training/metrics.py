@@ -67,6 +67,8 @@ BEFORE_THERE_WAS = {
     "optimizer.lookahead_rate": 0.5,
     "optimizer.schedule_free": False,
     "optimizer.freeze": (),
+    "optimizer.rates": (),
+    "optimizer.decays": (),
     "optimizer.freeze_batch_stats": False,
     "optimizer.layer_decay": 1.0,
     "optimizer.head_factor": 1.0,

@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules of the papers, through optax."""
 
 import functools
+import math
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from data.messages import one_of
 
 OPTIMIZERS = ("sgd", "rmsprop", "adamw", "lars", "lamb", "lion", "muon")
 DECOUPLED = ("adamw", "lamb", "lion", "muon")  # whose weight decay is no part of the gradient
+GROUPS = ("kernels", "depthwise", "biases", "norms")  # of parameters; norms: BatchNorm's
 SCHEDULES = ("constant", "steps", "cosine", "linear", "exponential", "polynomial")
 
 
@@ -43,10 +45,10 @@ def matrices(params):
 
     Depthwise kernels have one input channel, and each of their channels is a filter of its own.
     """
-    axes = optax.contrib.MuonDimensionNumbers((-4, -3, -2), -1)  # those before: stacked blocks
+    axes = optax.contrib.MuonDimensionNumbers((0, 1, 2), 3)
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: (
-            axes if path[-1].key == "kernel" and leaf.ndim > 3 and leaf.shape[-2] > 1 else None
+            axes if path[-1].key == "kernel" and leaf.ndim == 4 and leaf.shape[2] > 1 else None
         ),
         params,
     )
@@ -81,11 +83,17 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
     if config.schedule_free:
         config, weight_of_mean = _without_momentum(config)
 
+    depths, classifier = layers() if _has_layers(config) else ({}, set())
+    decay = optax.add_decayed_weights(config.weight_decay, mask)
+    if config.decays:
+        decayed = factors("decays", config.decays, list(depths), mask)
+        decay = _with_factors(decayed, lambda u, p, factor: u + config.weight_decay * factor * p)
+
     parts = []
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
     if config.weight_decay and config.name not in DECOUPLED:
-        parts.append(optax.add_decayed_weights(config.weight_decay, mask))
+        parts.append(decay)
     if config.clip_decayed:
         if len(parts) < 2:
             raise ValueError(
@@ -93,10 +101,12 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
                 f"which that of {', '.join(DECOUPLED)} is not: leave it False"
             )
         parts.reverse()
-    parts += _rule(config, schedule, mask)
+    parts += _rule(config, schedule, decay)
     tx = optax.chain(*parts)
-    depths, classifier = layers() if _has_layers(config) else ({}, set())
-    if depths:
+    if config.rates:
+        rates = factors("rates", config.rates, list(depths))
+        tx = optax.chain(tx, _with_factors(rates, lambda u, p, factor: u * factor))
+    if config.freeze or config.layer_decay != 1 or config.head_factor != 1:
         tx = of_layers(tx, config, depths, classifier)
     if config.sam_rho:
         climb = sharpness_aware(config.sam_rho)
@@ -114,13 +124,17 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
 
 def _has_layers(config) -> bool:
     """Whether layers differ."""
-    return bool(config.freeze) or config.layer_decay != 1 or config.head_factor != 1
+    named = config.freeze or config.rates or config.decays
+    return bool(named) or config.layer_decay != 1 or config.head_factor != 1
 
 
-def _rule(config, schedule, mask) -> list:
-    """Returns the transforms of an optimizer after its clipping and its L2 regularisation."""
+def _rule(config, schedule, decay) -> list:
+    """Returns the transforms of an optimizer after its clipping and its L2 regularisation.
+
+    `decay` adds the decayed weights, for those of DECOUPLED.
+    """
     adam = {"b1": config.beta1, "b2": config.beta2, "eps": config.epsilon}
-    decay = {"weight_decay": config.weight_decay, "mask": mask}
+    rate = optax.scale_by_learning_rate(schedule)
     if config.name == "sgd":
         return [optax.sgd(schedule, config.momentum or None, config.nesterov)]
     if config.name == "rmsprop":  # as TensorFlow's: squares start at one, epsilon inside the root
@@ -136,7 +150,7 @@ def _rule(config, schedule, mask) -> list:
             )
         ]
     if config.name == "adamw":
-        return [optax.adamw(schedule, **adam, **decay)]
+        return [optax.chain(optax.scale_by_adam(**adam), decay, rate)]
     if config.name == "lars":
         return [
             optax.lars(
@@ -150,9 +164,9 @@ def _rule(config, schedule, mask) -> list:
     if config.name == "lamb":  # optax.lamb has a ratio for biases and BatchNorm, too
         return [
             optax.scale_by_adam(**adam),
-            optax.add_decayed_weights(**decay),
+            decay,
             optax.masked(optax.scale_by_trust_ratio(), kernels),
-            optax.scale_by_learning_rate(schedule),
+            rate,
         ]
     if config.name == "muon":  # optax.contrib.muon decays all that Adam trains, or nothing of it
         direction = optax.contrib.muon(
@@ -164,12 +178,71 @@ def _rule(config, schedule, mask) -> list:
             adam_b2=config.beta2,
             muon_weight_dimension_numbers=matrices,
         )
-        return [
-            direction,
-            optax.add_decayed_weights(**decay),
-            optax.scale_by_learning_rate(schedule),
-        ]
-    return [optax.lion(schedule, b1=config.beta1, b2=config.beta2, **decay)]
+        return [direction, decay, rate]
+    return [optax.chain(optax.scale_by_lion(config.beta1, config.beta2), decay, rate)]
+
+
+def factors(field: str, entries: tuple[str, ...], parts: list[str], mask=None) -> Callable:
+    """Returns `f(params) -> a factor for each array`; the last entry that matches an array counts.
+
+    Args:
+      field: of the config, for messages.
+      entries: such as "biases:2.0" or "conv1:0.1": one of GROUPS, or names of parts as in `matching`.
+      parts: of the network.
+      mask: `f(params) -> factors` where no entry matches; None: 1.
+
+    Raises:
+      ValueError: an entry is none, or matches nothing, which `f` finds of groups; the message says what there is.
+    """
+    chosen = []
+    for entry in entries:
+        name, _, number = str(entry).rpartition(":")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = -1.0
+        if not name or not 0 <= factor < math.inf:
+            raise ValueError(
+                f"optimizer.{field} {entry!r}: write NAME:FACTOR, such as 'biases:2.0', with a factor of 0 or more"
+            )
+        names = {name} if name in GROUPS else set(matching(name, parts, field, GROUPS))
+        chosen.append((names, factor))
+
+    def of_params(params):
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        with_kernel = {path[:-1] for path in paths if path[-1].key == "kernel"}
+        groups = set()
+
+        def factor(path, leaf, first) -> float:
+            group = "biases" if path[:-1] in with_kernel else "norms"
+            if path[-1].key == "kernel":
+                group = "depthwise" if leaf.ndim == 4 and leaf.shape[2] == 1 else "kernels"
+            groups.add(group)
+            found = [value for names, value in chosen if names & {group, path[0].key}]
+            return found[-1] if found else float(first)
+
+        firsts = mask(params) if mask else jax.tree.map(lambda _: 1.0, params)
+        found = jax.tree_util.tree_map_with_path(factor, params, firsts)
+        for name in {name for names, _ in chosen for name in names} & set(GROUPS) - groups:
+            raise ValueError(
+                f"optimizer.{field} {name!r}: the network has the groups {', '.join(sorted(groups))}"
+            )
+        return found
+
+    return of_params
+
+
+def _with_factors(of_params, change):
+    """Returns the transform by `change(update, parameter, factor)` of each array."""
+
+    def init(params):
+        of_params(params)  # which tells mistakes at the start
+        return optax.EmptyState()
+
+    def update(updates, state, params):
+        return jax.tree.map(change, updates, params, of_params(params)), state
+
+    return optax.GradientTransformation(init, update)
 
 
 def of_layers(tx, config, depths: dict[str, int], classifier: set[str]):
@@ -309,7 +382,7 @@ def schedule_free(tx, schedule, beta: float) -> Optimizer:
     return Optimizer(init, update, at, getattr(tx, "climb", None))
 
 
-def matching(part: str, names: list[str]) -> list[str]:
+def matching(part: str, names: list[str], field: str = "freeze", groups=()) -> list[str]:
     """Returns the names that begin with `part`, but "conv10" not for "conv1".
 
     Raises:
@@ -317,7 +390,10 @@ def matching(part: str, names: list[str]) -> list[str]:
     """
     found = [name for name in names if re.match(rf"{re.escape(part)}(?!(?<=\d)\d)", name)]
     if not found:
-        raise ValueError(f"optimizer.freeze {part!r}: the network has the parts {', '.join(names)}")
+        more = f", and there are the groups {', '.join(groups)}" if groups else ""
+        raise ValueError(
+            f"optimizer.{field} {part!r}: the network has the parts {', '.join(names)}{more}"
+        )
     return found
 
 
