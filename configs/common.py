@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
     config.loss = "softmax"  # or "bce": a sigmoid and binary cross-entropy for each class
     config.bce_threshold = 0.0  # of "bce": targets above are 1, others 0; 1: targets as they are
     config.bce_sum = False  # of "bce": the sum over the classes; False: their mean
-    config.class_weights = ()  # one a class, in the order of the classes; (): all alike
+    config.class_weights = ()  # one a class, in their order; (): all alike; ("balanced",): by the labels
     config.label_smoothing = 0.0  # weight of all classes alike in the label
     config.aux_weight = 0.3  # of each auxiliary head's loss, where the network has such heads
 

@@ -46,8 +46,10 @@ def test_the_training_step_has_the_numbers_of_the_config(digits, monkeypatch):
     monkeypatch.setattr(steps, "make_train_step", lambda *_, **named: given.update(named))
     expected = {"label_smoothing": 0.2, "aux_weight": 0.7, "accumulate_steps": 4}
     digits.update(expected | {"loss": "bce", "bce_threshold": 0.5}, log_norms=True)
+    digits.class_weights = ("balanced",)
     digits.optimizer.freeze_batch_stats = True
-    train.build(digits, sharding.make_mesh(jax.devices()[:1]), 40, 10.0)
+    labels = np.repeat(np.arange(10), 7)
+    train.build(digits, sharding.make_mesh(jax.devices()[:1]), 40, 10.0, labels=labels)
     expected |= {"total_steps": 40, "freeze_batch_stats": True, "norms": True}
     assert {name: given[name] for name in expected} == expected
     assert given["loss"](jnp.zeros((2, 10)), jnp.ones((2, 10))) == pytest.approx(np.log(2))
