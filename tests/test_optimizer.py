@@ -398,6 +398,7 @@ def test_a_frozen_part_does_not_learn_has_no_momentum_and_does_not_count_for_the
     assert found["fc"] == pytest.approx(0.05)  # a norm of 2, not of 4
 
 
+@pytest.mark.slow
 def test_muon_trains_the_layers_that_learn_at_their_rates():
     plain, _ = updates_of((1, 1, 2, 2), name="muon")
     found, start = updates_of((1, 1, 2, 2), name="muon", freeze=("conv1",), layer_decay=0.5)
@@ -450,7 +451,7 @@ def test_groups_and_layers_have_rates_of_their_own():
     assert found == pytest.approx([0, 0, 0.1, 0.1, 0.1, 0, 0])
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "lion"])
+@pytest.mark.parametrize("name", ["sgd", "adamw", pytest.param("lion", marks=pytest.mark.slow)])
 def test_groups_and_layers_decay_as_told(name):
     decays = ("biases:0.5", "depthwise:0", "bn:2")
     found = updates_of_groups(0, name=name, weight_decay=0.1, decays=decays, momentum=0.0)
