@@ -60,6 +60,8 @@ DECAYED = {"all": None, "kernels": kernels, "not_depthwise": not_depthwise}
 def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, layers=None):
     """Returns (optax transform, schedule); the schedule maps a step to the learning rate.
 
+    With SAM, lookahead or schedule-free learning the transform is an `Optimizer`.
+
     Weight decay is L2 regularisation, added to the gradient before momentum, as in the papers and
     in PyTorch; that of DECOUPLED is not (arXiv:1711.05101).
 
