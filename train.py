@@ -108,7 +108,12 @@ def train(
         )
 
         model, train_state, train_step, eval_step, schedule = build(
-            config, mesh, total_steps, steps_per_epoch, teacher
+            config,
+            mesh,
+            total_steps,
+            steps_per_epoch,
+            teacher,
+            getattr(train_source, "labels", None),
         )
         sizes.check(model, shape, plan.values(), data.eval_shape(config.input)[0], mesh)
         count = analysis.count(model, shape)
@@ -216,11 +221,11 @@ def due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def build(config, mesh, total_steps: int, steps_per_epoch: float, teacher=None):
+def build(config, mesh, total_steps: int, steps_per_epoch: float, teacher=None, labels=None):
     """Returns (network, state before the first step, steps of training and of evaluation, schedule).
 
     The schedule ends at `total_steps`; `steps_per_epoch` is for its durations in epochs. `teacher` is of
-    `distill.make`.
+    `distill.make`, and `labels` those of the images to train on, where they are known.
     """
     model, shape = models.create(**config.model), data.input_shape(config.input)
     layers = functools.partial(state.layers, model, shape)
@@ -243,7 +248,7 @@ def build(config, mesh, total_steps: int, steps_per_epoch: float, teacher=None):
         norms=config.log_norms,
         state_sharding=state_sharding,
         mix=data.make_mix(config.input),
-        loss=loss.make(config, model.num_classes),
+        loss=loss.make(config, model.num_classes, labels),
         teacher=teacher,
         accumulate_steps=config.accumulate_steps,
         ema=ema.make(config),

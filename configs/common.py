@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
     config.loss = "softmax"  # or "bce": a sigmoid and binary cross-entropy for each class
     config.bce_threshold = 0.0  # of "bce": targets above are 1, others 0; 1: targets as they are
     config.bce_sum = False  # of "bce": the sum over the classes; False: their mean
-    config.class_weights = ()  # one a class, in the order of the classes; (): all alike
+    config.class_weights = ()  # one a class, in their order; (): all alike; ("balanced",): by the labels
     config.label_smoothing = 0.0  # weight of all classes alike in the label
     config.aux_weight = 0.3  # of each auxiliary head's loss, where the network has such heads
     config.ema_decay = 0.0  # of a moving average of the weights, which is then judged; 0: none
@@ -119,7 +119,12 @@ def get_config() -> ConfigDict:
     config.optimizer.clip_norm = 0.0  # 0: no clipping
     config.optimizer.clip_decayed = False  # clip after the decay was added, as TF-slim
     config.optimizer.sam_rho = 0.0  # SAM's distance to a higher loss; 0: off, 0.05 is usual
+    config.optimizer.lookahead_steps = 0  # of the fast weights, to one of the slow; 0: off
+    config.optimizer.lookahead_rate = 0.5  # how far the slow weights go towards the fast
+    config.optimizer.schedule_free = False  # evaluate a mean of the weights, without a schedule
     config.optimizer.freeze = ()  # parts that do not learn, such as ("conv1", "bn1", "stage1")
+    config.optimizer.rates = ()  # of groups or parts, of the learning rate: ("biases:2", "conv1:0.1")
+    config.optimizer.decays = ()  # the same of weight_decay; in place of what `decay` says
     config.optimizer.freeze_batch_stats = False  # normalise by the running statistics
     config.optimizer.layer_decay = 1.0  # of the learning rate, from a layer to the one before it
     config.optimizer.head_factor = 1.0  # by which the classifier's learning rate is higher

@@ -187,6 +187,13 @@ def test_labels_are_indices_into_the_classes_that_are_given(pets):
     assert part.class_names == given and set(labels_of(part)) <= {1, 3}
 
 
+def test_the_labels_of_all_images_are_known_without_reading_one(pets):
+    given = ["rabbit", "dog", "cat"]
+    for split in ("train", "train[:50%]", "train[50%:]"):
+        source = opened(pets, True, given, train_split=split)
+        assert source.labels.tolist() == labels_of(source)
+
+
 def test_a_class_that_is_not_among_those_given_is_named_with_its_neighbour(pets):
     with pytest.raises(ValueError, match="dog not among the 2 classes.*cat, dogs.*near dog: dogs"):
         opened(pets, False, ["cat", "dogs"])

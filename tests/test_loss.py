@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import record_losses
+from sklearn.utils.class_weight import compute_class_weight
 
 from configs import common
 from training import distill, loss, ranges, steps
@@ -45,6 +46,13 @@ def test_the_targets_of_a_step_are_those_of_the_record():
     np.testing.assert_allclose(found, record_losses.targets(False, 0.2), atol=1e-7)
 
 
+def test_balanced_weights_are_those_of_scikit_learn():
+    labels = np.array([0, 0, 0, 1, 2, 2, 3])
+    expected = compute_class_weight("balanced", classes=np.arange(4), y=labels)
+    assert loss.balanced(4, labels) == pytest.approx(tuple(expected))
+    assert loss.balanced(5, labels)[3:] == (7 / 5, 7 / 5)  # of one image, and of none
+
+
 def test_equal_weights_change_nothing():
     weighted = loss.make(config_with(class_weights=(3.0,) * 4, label_smoothing=0.1), 4)
     logits, targets = record_losses.logits(), record_losses.targets(True, 0.1)
@@ -60,6 +68,7 @@ def test_by_default_it_is_the_softmax_alone():
     "fields, message",
     [
         ({"loss": "focal"}, "loss 'focal': choose one of softmax, bce"),
+        ({"class_weights": ("balanced",)}, "class_weights=balanced needs the labels of all images"),
         ({"class_weights": (1.0, 2.0)}, "class_weights has 2 numbers, and there are 4 classes"),
         ({"loss": "bce", "label_smoothing": 0.1}, "bce_threshold 0.0 does not lie between .*0.025"),
         (

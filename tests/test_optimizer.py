@@ -56,14 +56,14 @@ def train(gradients, params=PARAMS, **changes):
     return flatten(params)
 
 
-def assert_follows(rule, decayed=("kernel",), params=PARAMS, **changes):
+def assert_follows(rule, decayed=("kernel",), params=PARAMS, atol=1e-6, **changes):
     """Compares with `rule(weights, gradients, weight decay)` for each array on its own."""
     gradients = random_gradients(params)
     trained = train(gradients, params, **changes)
     for key, start in flatten(params).items():
         weight_decay = changes.get("weight_decay", 0.0) if key[1] in decayed else 0.0
         expected = rule(start, [g[key] for g in gradients], weight_decay)
-        np.testing.assert_allclose(trained[key], expected, rtol=2e-5, atol=1e-6)
+        np.testing.assert_allclose(trained[key], expected, rtol=2e-5, atol=atol)
 
 
 ALL = ("kernel", "bias", "scale")
@@ -198,7 +198,7 @@ def orthogonal(matrix):
 def test_muon_orthogonalises_convolutions_and_leaves_the_rest_to_adam(decay, decayed, nesterov):
     def rule(w, gradients, weight_decay):
         mean, square = 0.0, 0.0
-        is_matrix = w.ndim > 3 and w.shape[-2] > 1
+        is_matrix = w.ndim == 4 and w.shape[2] > 1
         momentum = 0.6 if is_matrix else 0.8
         for t, g in enumerate(gradients, 1):
             mean = momentum * mean + (1 - momentum) * g
@@ -208,20 +208,24 @@ def test_muon_orthogonalises_convolutions_and_leaves_the_rest_to_adam(decay, dec
                 step = momentum * mean / (1 - momentum ** (t + 1))
                 step = step + (1 - momentum) * g / (1 - momentum**t)
             if is_matrix:
-                flat = step.reshape(*w.shape[:-4], -1, w.shape[-1])
-                flat = (
-                    np.array([orthogonal(one) for one in flat]) if w.ndim > 4 else orthogonal(flat)
-                )
-                step = max(1, flat.shape[-1] / flat.shape[-2]) ** 0.5 * flat.reshape(w.shape)
+                flat = step.reshape(-1, w.shape[-1])
+                scale = max(1, flat.shape[1] / flat.shape[0]) ** 0.5
+                step = scale * orthogonal(flat).reshape(w.shape)
             else:
                 step = step / (np.sqrt(square / (1 - 0.95**t)) + 1e-3)
             w = w - 0.1 * (step + weight_decay * w)
         return w
 
     rng = np.random.default_rng(1)
-    shapes = {"tall": (1, 2, 2, 3), "stacked": (2, 1, 1, 2, 3), "depthwise": (2, 1, 1, 3)}
+    shapes = {"tall": (1, 2, 2, 3), "wide": (1, 1, 2, 3), "depthwise": (2, 1, 1, 3)}
     params = {name: {"kernel": rng.normal(size=shape)} for name, shape in shapes.items()} | PARAMS
-    changes = ADAM | {"momentum": 0.6, "nesterov": nesterov, "weight_decay": 0.05, "params": params}
+    changes = ADAM | {
+        "momentum": 0.6,
+        "nesterov": nesterov,
+        "weight_decay": 0.05,
+        "params": params,
+        "atol": 1e-5,
+    }
     assert_follows(rule, decayed, name="muon", learning_rate=0.1, decay=decay, **changes)
 
 
@@ -269,6 +273,17 @@ def test_weight_decay_is_clipped_with_the_gradient_where_that_is_asked_for():
     for wrong in ({"clip_norm": 0.0}, {"weight_decay": 0.0}, {"name": "adamw"}):
         with pytest.raises(ValueError, match="clip_decayed needs a clip_norm, and a weight_decay"):
             train(zero, **changes | wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"name": "lion"}, {"schedule": "cosine"}, {"lookahead_steps": 5}]
+)
+def test_what_does_not_go_with_schedule_free_is_told(wrong):
+    config = optimizer_config(schedule_free=True, **wrong)
+    with pytest.raises(
+        ValueError, match="schedule_free takes .*: set name=sgd or adamw, schedule="
+    ):
+        optimizer.make(config, 256, STEPS, 1.0)
 
 
 def test_updates_follow_the_schedule():
@@ -383,6 +398,7 @@ def test_a_frozen_part_does_not_learn_has_no_momentum_and_does_not_count_for_the
     assert found["fc"] == pytest.approx(0.05)  # a norm of 2, not of 4
 
 
+@pytest.mark.slow
 def test_muon_trains_the_layers_that_learn_at_their_rates():
     plain, _ = updates_of((1, 1, 2, 2), name="muon")
     found, start = updates_of((1, 1, 2, 2), name="muon", freeze=("conv1",), layer_decay=0.5)
@@ -399,6 +415,70 @@ def test_sam_does_not_climb_by_frozen_layers():
     np.testing.assert_allclose(step["conv1"]["kernel"], 0.5 / 3, rtol=1e-6)
     nothing = tx.climb({"conv1": {"kernel": np.zeros(3, np.float32)}})
     np.testing.assert_array_equal(nothing["conv1"]["kernel"], 0)
+
+
+GROUPED = {
+    "conv": {"kernel": (1, 1, 2, 2), "bias": (2,)},
+    "depthwise": {"kernel": (2, 2, 1, 2)},
+    "bn": {"scale": (2,), "bias": (2,)},
+    "fc": {"kernel": (2, 2), "bias": (2,)},
+}
+
+
+def updates_of_groups(gradient, **changes):
+    """Returns how far the arrays of `GROUPED`, all 1, move by equal gradients at a rate of 0.1."""
+    config = optimizer_config(learning_rate=0.1, **changes)
+    depths = {name: depth for depth, name in enumerate(GROUPED)}
+    tx, _ = optimizer.make(config, 256, STEPS, 1.0, lambda: (depths, HEAD))
+    is_shape = {"is_leaf": lambda leaf: isinstance(leaf, tuple)}
+    params, grads = (
+        jax.tree.map(
+            lambda shape, value=value: np.full(shape, value, np.float32), GROUPED, **is_shape
+        )
+        for value in (1, gradient)
+    )
+    updates, _ = tx.update(grads, tx.init(params), params)
+    moved = {key: -float(leaf.ravel()[0]) for key, leaf in flatten(updates).items()}
+    return [moved[layer, name] for layer, names in GROUPED.items() for name in names]
+
+
+def test_groups_and_layers_have_rates_of_their_own():
+    found = updates_of_groups(
+        1, rates=("biases:2", "norms:0.5", "depthwise:3", "fc:10", "kernels:1")
+    )
+    assert found == pytest.approx([0.1, 0.2, 0.3, 0.05, 0.05, 0.1, 1.0])
+    found = updates_of_groups(1, rates=("kernels:2", "fc:0"), freeze=("conv",), head_factor=5.0)
+    assert found == pytest.approx([0, 0, 0.1, 0.1, 0.1, 0, 0])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", pytest.param("lion", marks=pytest.mark.slow)])
+def test_groups_and_layers_decay_as_told(name):
+    decays = ("biases:0.5", "depthwise:0", "bn:2")
+    found = updates_of_groups(0, name=name, weight_decay=0.1, decays=decays, momentum=0.0)
+    assert found == pytest.approx([0.01, 0.005, 0, 0.02, 0.02, 0.01, 0.005])
+
+
+@pytest.mark.parametrize(
+    "entry, message",
+    [
+        (
+            "stage1:2",
+            "rates 'stage1': .* conv, depthwise, bn, fc, and there are the groups kernels,",
+        ),
+        ("biases", "rates 'biases': write NAME:FACTOR, such as 'biases:2.0'"),
+        ("biases:-1", "rates 'biases:-1': write NAME:FACTOR"),
+    ],
+)
+def test_a_wrong_group_is_told_with_the_right_ones(entry, message):
+    with pytest.raises(ValueError, match=message):
+        updates_of_groups(1, rates=(entry,))
+
+
+def test_a_group_that_the_network_has_not_is_told():
+    config = optimizer_config(rates=("norms:2",))
+    tx, _ = optimizer.make(config, 256, STEPS, 1.0, lambda: (DEPTHS, HEAD))
+    with pytest.raises(ValueError, match="rates 'norms': the network has the groups kernels"):
+        tx.init({"conv1": {"kernel": np.ones((2, 2), np.float32)}})
 
 
 def test_parts_that_are_not_there_are_told_with_those_that_are():

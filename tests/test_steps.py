@@ -230,6 +230,40 @@ def test_sam_takes_the_gradient_of_the_weights_above():
         assert np.abs(above - g).max() > 0.01 and metrics["loss"] == pytest.approx(loss, rel=1e-5)
 
 
+def test_lookahead_evaluates_the_slow_weights_and_learns_by_the_fast():
+    slow = fast = W
+    velocity, rho = 0.0, 0.3  # with SAM around the fast ones
+    fields = {"lookahead_steps": 2, "lookahead_rate": 0.6, "weight_decay": 0.1, "decay": "all"}
+    for step, (now, metrics) in enumerate(steps_of_line(5, 1, sam_rho=rho, **fields), 1):
+        loss, g = gradient_of_line(fast)
+        _, g = gradient_of_line(fast + rho * g / np.linalg.norm(g))
+        velocity = 0.9 * velocity + g + 0.1 * fast
+        fast = fast - 0.5 * velocity
+        if step % 2 == 0:
+            slow = fast = slow + 0.6 * (fast - slow)
+        np.testing.assert_allclose(now.params["w"], slow, rtol=1e-5)
+        assert metrics["loss"] == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd", pytest.param("adamw", marks=pytest.mark.slow)])
+def test_schedule_free_evaluates_the_mean_and_learns_between_it_and_the_newest(name):
+    x = z = W
+    total = square = 0.0
+    fields = {"schedule_free": True, "momentum": 0.9, "beta1": 0.9, "beta2": 0.95, "epsilon": 1e-3}
+    fields |= {"name": name, "warmup_epochs": 3.0, "weight_decay": 0.1, "decay": "all"}
+    for step, (now, metrics) in enumerate(steps_of_line(5, 1, **fields)):
+        y = 0.1 * z + 0.9 * x
+        loss, g = gradient_of_line(y)
+        rate = 0.5 * min(1, step / 3)
+        square = 0.95 * square + 0.05 * g**2
+        of_adam = g / (np.sqrt(square / (1 - 0.95 ** (step + 1))) + 1e-3)
+        z = z - rate * ((of_adam if name == "adamw" else g) + 0.1 * y)
+        total += rate**2
+        x = x + (rate**2 / total if total else 0) * (z - x)
+        np.testing.assert_allclose(now.params["w"], x, rtol=1e-4)
+        assert metrics["loss"] == pytest.approx(loss, rel=1e-5)
+
+
 def test_each_step_of_each_seed_augments_and_drops_by_keys_of_its_own():
     class Keys:
         """Leaves behind which keys augmentation and dropout were given."""

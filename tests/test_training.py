@@ -46,8 +46,10 @@ def test_the_training_step_has_the_numbers_of_the_config(digits, monkeypatch):
     monkeypatch.setattr(steps, "make_train_step", lambda *_, **named: given.update(named))
     expected = {"label_smoothing": 0.2, "aux_weight": 0.7, "accumulate_steps": 4}
     digits.update(expected | {"loss": "bce", "bce_threshold": 0.5}, log_norms=True)
+    digits.class_weights = ("balanced",)
     digits.optimizer.freeze_batch_stats = True
-    train.build(digits, sharding.make_mesh(jax.devices()[:1]), 40, 10.0)
+    labels = np.repeat(np.arange(10), 7)
+    train.build(digits, sharding.make_mesh(jax.devices()[:1]), 40, 10.0, labels=labels)
     expected |= {"total_steps": 40, "freeze_batch_stats": True, "norms": True}
     assert {name: given[name] for name in expected} == expected
     assert given["loss"](jnp.zeros((2, 10)), jnp.ones((2, 10))) == pytest.approx(np.log(2))
@@ -172,7 +174,23 @@ def test_ten_crops_are_judged_by_their_mean_probability():
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, pytest.param({"accumulate_steps": 2}, marks=pytest.mark.slow)]
+    "fields",
+    [
+        {},
+        pytest.param(
+            {
+                "accumulate_steps": 2,
+                "optimizer.name": "muon",
+                "optimizer.sam_rho": 0.05,
+                "optimizer.lookahead_steps": 3,
+            },
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"optimizer.schedule_free": True, "optimizer.schedule": "constant"},
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_a_resumed_run_equals_one_that_was_not_stopped(
     fields, digits, trained, tmp_path, monkeypatch

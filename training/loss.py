@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from data.messages import one_of
@@ -17,26 +18,46 @@ def softmax(logits, targets):
     return optax.softmax_cross_entropy(logits, targets).mean()
 
 
-def make(config, num_classes: int) -> Loss:
+def make(config, num_classes: int, labels=None) -> Loss:
     """Returns the loss of a config, a mean over the images.
 
     Args:
       config: whole; its fields `loss`, `bce_threshold`, `bce_sum`, `class_weights` and `label_smoothing`.
       num_classes: of the network.
+      labels: of the images to train on, [N], for class weights that balance them; None: not known.
 
     Raises:
       ValueError: there is no such loss, or its fields do not fit each other or the classes.
     """
     one_of("loss", config.loss, LOSSES)
     weights = config.class_weights
+    if weights == ("balanced",):
+        weights = balanced(num_classes, labels)
     if weights and len(weights) != num_classes:
         raise ValueError(
             f"class_weights has {len(weights)} numbers, and there are {num_classes} classes: "
-            "give one a class, in the order of the classes, or () for none"
+            "give one a class, in the order of the classes, balanced, or () for none"
         )
     if config.loss == "bce":
-        return binary(num_classes, config)
+        return binary(num_classes, config, weights)
     return weighted_softmax(weights, config.label_smoothing) if weights else softmax
+
+
+def balanced(num_classes: int, labels) -> tuple[float, ...]:
+    """Returns n / (classes * n_c) for each class c with n_c of the n labels, as scikit-learn's "balanced".
+
+    A class without an image weighs as one with a single image.
+
+    Raises:
+      ValueError: the labels are not known.
+    """
+    if labels is None:
+        raise ValueError(
+            "class_weights=balanced needs the labels of all images, which a set of TFDS tells with the images "
+            "alone: give a number for each class"
+        )
+    counts = np.bincount(labels, minlength=num_classes)
+    return tuple(len(labels) / (num_classes * np.maximum(counts, 1)))
 
 
 def weighted_softmax(weights: tuple[float, ...], label_smoothing: float) -> Loss:
@@ -55,7 +76,7 @@ def weighted_softmax(weights: tuple[float, ...], label_smoothing: float) -> Loss
     return loss
 
 
-def binary(num_classes: int, config) -> Loss:
+def binary(num_classes: int, config, class_weights: tuple[float, ...] = ()) -> Loss:
     """Returns the cross-entropy of a sigmoid a class (arXiv:2110.00476).
 
     Targets above `bce_threshold` count as 1, others as 0, so that an image mixed of two has both classes;
@@ -73,7 +94,7 @@ def binary(num_classes: int, config) -> Loss:
             f"{others:.3g} and {1 - smoothing + others:.3g}: set label_smoothing=0, bce_threshold=0.2, or 1 "
             "for targets as they are"
         )
-    weights = jnp.array(config.class_weights or (1.0,), jnp.float32)
+    weights = jnp.array(class_weights or (1.0,), jnp.float32)
     reduce = jnp.sum if config.bce_sum else jnp.mean
 
     def loss(logits, targets):

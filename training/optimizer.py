@@ -1,9 +1,10 @@
 """Optimizers and learning-rate schedules of the papers, through optax."""
 
 import functools
+import math
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from data.messages import one_of
 
 OPTIMIZERS = ("sgd", "rmsprop", "adamw", "lars", "lamb", "lion", "muon")
 DECOUPLED = ("adamw", "lamb", "lion", "muon")  # whose weight decay is no part of the gradient
+GROUPS = ("kernels", "depthwise", "biases", "norms")  # of parameters; norms: BatchNorm's
 SCHEDULES = ("constant", "steps", "cosine", "linear", "exponential", "polynomial")
 
 
@@ -21,6 +23,7 @@ class Optimizer(NamedTuple):
 
     init: Callable
     update: Callable
+    at: Callable | None = None  # `f(params, state) -> the weights` of the gradient; None: params
     climb: Callable | None = None  # see `sharpness_aware`
 
 
@@ -42,10 +45,10 @@ def matrices(params):
 
     Depthwise kernels have one input channel, and each of their channels is a filter of its own.
     """
-    axes = optax.contrib.MuonDimensionNumbers((-4, -3, -2), -1)  # those before: stacked blocks
+    axes = optax.contrib.MuonDimensionNumbers((0, 1, 2), 3)
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: (
-            axes if path[-1].key == "kernel" and leaf.ndim > 3 and leaf.shape[-2] > 1 else None
+            axes if path[-1].key == "kernel" and leaf.ndim == 4 and leaf.shape[2] > 1 else None
         ),
         params,
     )
@@ -56,6 +59,8 @@ DECAYED = {"all": None, "kernels": kernels, "not_depthwise": not_depthwise}
 
 def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, layers=None):
     """Returns (optax transform, schedule); the schedule maps a step to the learning rate.
+
+    With SAM, lookahead or schedule-free learning the transform is an `Optimizer`.
 
     Weight decay is L2 regularisation, added to the gradient before momentum, as in the papers and
     in PyTorch; that of DECOUPLED is not (arXiv:1711.05101).
@@ -77,11 +82,20 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
     schedule = make_schedule(config, batch_size, total_steps, steps_per_epoch)
     mask = DECAYED[config.decay]
 
+    if config.schedule_free:
+        config, weight_of_mean = _without_momentum(config)
+
+    depths, classifier = layers() if _has_layers(config) else ({}, set())
+    decay = optax.add_decayed_weights(config.weight_decay, mask)
+    if config.decays:
+        decayed = factors("decays", config.decays, list(depths), mask)
+        decay = _with_factors(decayed, lambda u, p, factor: u + config.weight_decay * factor * p)
+
     parts = []
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
     if config.weight_decay and config.name not in DECOUPLED:
-        parts.append(optax.add_decayed_weights(config.weight_decay, mask))
+        parts.append(decay)
     if config.clip_decayed:
         if len(parts) < 2:
             raise ValueError(
@@ -89,10 +103,12 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
                 f"which that of {', '.join(DECOUPLED)} is not: leave it False"
             )
         parts.reverse()
-    parts += _rule(config, schedule, mask)
+    parts += _rule(config, schedule, decay)
     tx = optax.chain(*parts)
-    depths, classifier = layers() if _has_layers(config) else ({}, set())
-    if depths:
+    if config.rates:
+        rates = factors("rates", config.rates, list(depths))
+        tx = optax.chain(tx, _with_factors(rates, lambda u, p, factor: u * factor))
+    if config.freeze or config.layer_decay != 1 or config.head_factor != 1:
         tx = of_layers(tx, config, depths, classifier)
     if config.sam_rho:
         climb = sharpness_aware(config.sam_rho)
@@ -101,18 +117,26 @@ def make(config, batch_size: int, total_steps: int, steps_per_epoch: float, laye
         tx = Optimizer(
             tx.init, tx.update, climb=lambda grads: climb.update(grads, climb.init(grads))[0]
         )
+    if config.schedule_free:
+        tx = schedule_free(tx, schedule, weight_of_mean)
+    if config.lookahead_steps:
+        tx = lookahead(tx, config.lookahead_steps, config.lookahead_rate)
     return tx, schedule
 
 
 def _has_layers(config) -> bool:
     """Whether layers differ."""
-    return bool(config.freeze) or config.layer_decay != 1 or config.head_factor != 1
+    named = config.freeze or config.rates or config.decays
+    return bool(named) or config.layer_decay != 1 or config.head_factor != 1
 
 
-def _rule(config, schedule, mask) -> list:
-    """Returns the transforms of an optimizer after its clipping and its L2 regularisation."""
+def _rule(config, schedule, decay) -> list:
+    """Returns the transforms of an optimizer after its clipping and its L2 regularisation.
+
+    `decay` adds the decayed weights, for those of DECOUPLED.
+    """
     adam = {"b1": config.beta1, "b2": config.beta2, "eps": config.epsilon}
-    decay = {"weight_decay": config.weight_decay, "mask": mask}
+    rate = optax.scale_by_learning_rate(schedule)
     if config.name == "sgd":
         return [optax.sgd(schedule, config.momentum or None, config.nesterov)]
     if config.name == "rmsprop":  # as TensorFlow's: squares start at one, epsilon inside the root
@@ -128,7 +152,7 @@ def _rule(config, schedule, mask) -> list:
             )
         ]
     if config.name == "adamw":
-        return [optax.adamw(schedule, **adam, **decay)]
+        return [optax.chain(optax.scale_by_adam(**adam), decay, rate)]
     if config.name == "lars":
         return [
             optax.lars(
@@ -142,9 +166,9 @@ def _rule(config, schedule, mask) -> list:
     if config.name == "lamb":  # optax.lamb has a ratio for biases and BatchNorm, too
         return [
             optax.scale_by_adam(**adam),
-            optax.add_decayed_weights(**decay),
+            decay,
             optax.masked(optax.scale_by_trust_ratio(), kernels),
-            optax.scale_by_learning_rate(schedule),
+            rate,
         ]
     if config.name == "muon":  # optax.contrib.muon decays all that Adam trains, or nothing of it
         direction = optax.contrib.muon(
@@ -156,12 +180,71 @@ def _rule(config, schedule, mask) -> list:
             adam_b2=config.beta2,
             muon_weight_dimension_numbers=matrices,
         )
-        return [
-            direction,
-            optax.add_decayed_weights(**decay),
-            optax.scale_by_learning_rate(schedule),
-        ]
-    return [optax.lion(schedule, b1=config.beta1, b2=config.beta2, **decay)]
+        return [direction, decay, rate]
+    return [optax.chain(optax.scale_by_lion(config.beta1, config.beta2), decay, rate)]
+
+
+def factors(field: str, entries: tuple[str, ...], parts: list[str], mask=None) -> Callable:
+    """Returns `f(params) -> a factor for each array`; the last entry that matches an array counts.
+
+    Args:
+      field: of the config, for messages.
+      entries: such as "biases:2.0" or "conv1:0.1": one of GROUPS, or names of parts as in `matching`.
+      parts: of the network.
+      mask: `f(params) -> factors` where no entry matches; None: 1.
+
+    Raises:
+      ValueError: an entry is none, or matches nothing, which `f` finds of groups; the message says what there is.
+    """
+    chosen = []
+    for entry in entries:
+        name, _, number = str(entry).rpartition(":")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = -1.0
+        if not name or not 0 <= factor < math.inf:
+            raise ValueError(
+                f"optimizer.{field} {entry!r}: write NAME:FACTOR, such as 'biases:2.0', with a factor of 0 or more"
+            )
+        names = {name} if name in GROUPS else set(matching(name, parts, field, GROUPS))
+        chosen.append((names, factor))
+
+    def of_params(params):
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        with_kernel = {path[:-1] for path in paths if path[-1].key == "kernel"}
+        groups = set()
+
+        def factor(path, leaf, first) -> float:
+            group = "biases" if path[:-1] in with_kernel else "norms"
+            if path[-1].key == "kernel":
+                group = "depthwise" if leaf.ndim == 4 and leaf.shape[2] == 1 else "kernels"
+            groups.add(group)
+            found = [value for names, value in chosen if names & {group, path[0].key}]
+            return found[-1] if found else float(first)
+
+        firsts = mask(params) if mask else jax.tree.map(lambda _: 1.0, params)
+        found = jax.tree_util.tree_map_with_path(factor, params, firsts)
+        for name in {name for names, _ in chosen for name in names} & set(GROUPS) - groups:
+            raise ValueError(
+                f"optimizer.{field} {name!r}: the network has the groups {', '.join(sorted(groups))}"
+            )
+        return found
+
+    return of_params
+
+
+def _with_factors(of_params, change):
+    """Returns the transform by `change(update, parameter, factor)` of each array."""
+
+    def init(params):
+        of_params(params)  # which tells mistakes at the start
+        return optax.EmptyState()
+
+    def update(updates, state, params):
+        return jax.tree.map(change, updates, params, of_params(params)), state
+
+    return optax.GradientTransformation(init, update)
 
 
 def of_layers(tx, config, depths: dict[str, int], classifier: set[str]):
@@ -217,7 +300,91 @@ def sharpness_aware(rho: float):
     return optax.stateless(of_length_rho)
 
 
-def matching(part: str, names: list[str]) -> list[str]:
+class Ahead(NamedTuple):
+    """The state of an optimizer whose weights are ahead of those that are evaluated and saved."""
+
+    step: jax.Array
+    ahead: Any  # by how much; 0 at the start, whatever the weights are
+    inner: Any  # of the optimizer that moves them
+
+
+def lookahead(tx, steps: int, rate: float) -> Optimizer:
+    """Returns `tx` with lookahead (arXiv:1907.08610, algorithm 1).
+
+    The parameters are the slow weights. The fast ones are ahead of them, and all `steps` the slow ones go
+    `rate` of the way towards them, where they start anew. The state of `tx` goes on.
+    """
+
+    def init(params):
+        return Ahead(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params), tx.init(params))
+
+    def at(params, state: Ahead):
+        return optax.tree.add(params, state.ahead)
+
+    def update(grads, state: Ahead, params):
+        moved, inner = tx.update(grads, state.inner, at(params, state))
+        step, ahead = state.step + 1, optax.tree.add(state.ahead, moved)
+        meets = step % steps == 0
+        updates = jax.tree.map(lambda leaf: jnp.where(meets, rate * leaf, 0), ahead)
+        ahead = jax.tree.map(lambda leaf: jnp.where(meets, 0, leaf), ahead)
+        return updates, Ahead(step, ahead, inner)
+
+    return Optimizer(init, update, at, getattr(tx, "climb", None))
+
+
+def _without_momentum(config):
+    """Returns (`config` without the momentum, the momentum), for `schedule_free`, which replaces it.
+
+    Raises:
+      ValueError: `config` has something that does not go with it.
+    """
+    momentum = {"sgd": "momentum", "adamw": "beta1"}.get(config.name)
+    if not momentum or config.schedule != "constant" or config.lookahead_steps:
+        raise ValueError(
+            "optimizer.schedule_free takes the optimizers sgd and adamw, and the place of a schedule and of "
+            "lookahead: set name=sgd or adamw, schedule=constant, with a warm-up, and lookahead_steps=0"
+        )
+    config = config.copy_and_resolve_references()
+    value, config[momentum] = config[momentum], 0.0
+    return config, value
+
+
+class Mean(NamedTuple):
+    """The state of an optimizer whose weights are ahead of their mean, which is evaluated and saved."""
+
+    step: jax.Array
+    total: jax.Array  # of the weights of the mean's parts
+    ahead: Any  # as in `Ahead`
+    inner: Any
+
+
+def schedule_free(tx, schedule, beta: float) -> Optimizer:
+    """Returns `tx`, which has no momentum, with schedule-free learning (arXiv:2405.15682, section 2).
+
+    The parameters are the mean x of the weights z that `tx` makes, each counted by the square of its learning
+    rate, as in the authors' code. The gradient is that at (1 - beta) z + beta x.
+    """
+
+    def init(params):
+        zero = jnp.zeros(())
+        return Mean(zero.astype(jnp.int32), zero, optax.tree.zeros_like(params), tx.init(params))
+
+    def at(params, state: Mean):
+        return optax.tree.add_scale(params, 1 - beta, state.ahead)
+
+    def update(grads, state: Mean, params):
+        moved, inner = tx.update(grads, state.inner, at(params, state))
+        ahead = optax.tree.add(state.ahead, moved)
+        weight = schedule(state.step) ** 2
+        total = state.total + weight
+        part = jnp.where(total > 0, weight / total, 0.0)
+        state = Mean(state.step + 1, total, optax.tree.scale(1 - part, ahead), inner)
+        return optax.tree.scale(part, ahead), state
+
+    return Optimizer(init, update, at, getattr(tx, "climb", None))
+
+
+def matching(part: str, names: list[str], field: str = "freeze", groups=()) -> list[str]:
     """Returns the names that begin with `part`, but "conv10" not for "conv1".
 
     Raises:
@@ -225,7 +392,10 @@ def matching(part: str, names: list[str]) -> list[str]:
     """
     found = [name for name in names if re.match(rf"{re.escape(part)}(?!(?<=\d)\d)", name)]
     if not found:
-        raise ValueError(f"optimizer.freeze {part!r}: the network has the parts {', '.join(names)}")
+        more = f", and there are the groups {', '.join(groups)}" if groups else ""
+        raise ValueError(
+            f"optimizer.{field} {part!r}: the network has the parts {', '.join(names)}{more}"
+        )
     return found
 
 

@@ -102,6 +102,8 @@ RANGES = {
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.clip_norm": NOT_NEGATIVE,
     "optimizer.sam_rho": NOT_NEGATIVE,
+    "optimizer.lookahead_steps": COUNT_OR_0,
+    "optimizer.lookahead_rate": PART_NOT_0,
     "optimizer.layer_decay": PART_NOT_0,
     "optimizer.head_factor": POSITIVE,
     "model.num_classes": COUNT_OR_0,  # 0: that of the data

@@ -143,18 +143,21 @@ def update(
     Args:
       state: with float32 parameters.
       loss_fn: see `gradient`, as are `batch` and `accumulate_steps`.
-      optimizer: an optax transform. With a `climb` (SAM) the gradient is that at the weights to which it
-        leads; loss, top1 and BatchNorm's statistics are those before, of the first of the two passes.
+      optimizer: an optax transform. With an `at` (lookahead, schedule-free) the pass is one of the weights that it returns.
+        With a `climb` (SAM) the gradient is that at the weights to which it leads from there; loss, top1 and
+        BatchNorm's statistics are those of the first of the two passes.
       batch: has "targets", [N, num_classes], the probabilities that the network should answer.
       norms: whether to add the Euclidean norms of all gradients together, as the optimizer gets them, and of
         all parameters.
       ema: `f(average, state) -> average` of the weights, from `training.ema`; None: there is none.
     """
+    at, climb = (getattr(optimizer, name, None) for name in ("at", "climb"))
+    params = at(state.params, state.opt_state) if at else state.params
     (total, (logits, batch_stats)), grads = gradient(
-        loss_fn, state.params, state.batch_stats, batch, accumulate_steps
+        loss_fn, params, state.batch_stats, batch, accumulate_steps
     )
-    if climb := getattr(optimizer, "climb", None):
-        above = optax.tree.add(state.params, climb(grads))
+    if climb:
+        above = optax.tree.add(params, climb(grads))
         _, grads = gradient(loss_fn, above, state.batch_stats, batch, accumulate_steps)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     new_state = TrainState(

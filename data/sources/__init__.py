@@ -1,7 +1,8 @@
 """Where images come from: TFDS, a folder, tar files, Hugging Face, scikit-learn's digits, or noise.
 
 A source answers `len(source)`, `source[i]` -> (image, label) and `source.describe(i)`. An image is
-the encoded file (bytes), or a uint8 array [height, width, channels]. Nothing here needs TensorFlow.
+the encoded file (bytes), or a uint8 array [height, width, channels]. All but TFDS, which would have to
+read its images for that, have `labels`, int32 [N]. Nothing here needs TensorFlow.
 """
 
 import os

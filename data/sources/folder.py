@@ -110,6 +110,10 @@ class Folder:
     def __getitem__(self, i: int):
         return read(self.describe(i)), self._folders[self._of[i]][1]
 
+    @property
+    def labels(self) -> np.ndarray:
+        return np.array([label for _, label in self._folders], np.int32)[self._of]
+
     def describe(self, i: int) -> str:
         return os.path.join(self._folders[self._of[i]][0], self._names[i])
 

@@ -61,12 +61,12 @@ class HuggingFace:
         if split == train_split:
             check_all_there(numbers, names, what, are_named)
         self.class_names = class_names or names
-        self._labels = by_number(numbers, names, self.class_names, what)
+        self.labels = by_number(numbers, names, self.class_names, what)
         self._images = _encoded(sets[split], image)
         self._column, self._what = image, what
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def __getitem__(self, i: int):
         image = self._images[int(i)][self._column]
@@ -74,7 +74,7 @@ class HuggingFace:
             image = image["bytes"] or (image["path"] and read(image["path"]))
         if not image:
             raise ValueError("no image in this row")
-        return image, int(self._labels[i])
+        return image, int(self.labels[i])
 
     def describe(self, i: int) -> str:
         return f"{self._what}, row {i}"

@@ -46,6 +46,10 @@ class Subset:
     def __getitem__(self, i: int):
         return self._source[int(self._chosen[i])]
 
+    @property
+    def labels(self) -> np.ndarray:
+        return self._source.labels[self._chosen]
+
     def describe(self, i: int) -> str:
         return self._source.describe(int(self._chosen[i]))
 

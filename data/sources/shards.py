@@ -84,7 +84,7 @@ class Shards:
         if split == train_split:
             check_all_there(numbers, names, what, bool(classes))
         self.class_names = class_names or names
-        self._labels = by_number(numbers, names, self.class_names, what)
+        self.labels = by_number(numbers, names, self.class_names, what)
         self._names, self._starts, self._sizes = (
             np.concatenate([table[field] for table in tables])
             for field in ("name", "start", "size")
@@ -92,11 +92,11 @@ class Shards:
         self._of = np.repeat(np.arange(len(tables), dtype=np.int32), list(map(len, tables)))
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def __getitem__(self, i: int):
         path = self._paths[self._of[i]]
-        return read(path, int(self._starts[i]), int(self._sizes[i])), int(self._labels[i])
+        return read(path, int(self._starts[i]), int(self._sizes[i])), int(self.labels[i])
 
     def describe(self, i: int) -> str:
         return f"{self._names[i].decode()} in {self._paths[self._of[i]]}"
