@@ -132,6 +132,10 @@ def train(
 
         made = runs.header(config, count, total_steps, train_source, changes, started, teacher)
         writer = saved.log = stack.enter_context(metrics.Writer(workdir, previous, made, step))
+        if config.log_images and step < total_steps and jax.process_index() == 0:
+            from analysis.look import training as look  # with Matplotlib, which takes a while
+
+            writer.picture(step, "train/images", look.drawn(config, config.log_images, step))
         progress = metrics.Progress(step, total_steps, config.batch_size)
         stack.callback(progress.close)
         tracer = stack.enter_context(profile.Profile(profiled, workdir, progress.say))

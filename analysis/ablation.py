@@ -285,7 +285,9 @@ def picture(found: dict[str, list]) -> bytes:
     """
     columns = min(2, len(found))
     rows = -(-len(found) // columns)
-    figure = Figure(figsize=(5.5 * columns, 2.1 * rows), layout="constrained")
+    most = max(len({run.variant for run in runs}) for runs in found.values())
+    height = max(2.1, 0.8 + 0.22 * most)  # so that labels stand apart
+    figure = Figure(figsize=(5.5 * columns, height * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes in panels.flat[len(found) :]:
         axes.axis("off")

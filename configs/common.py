@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     config.total_steps = 0  # wins over total_epochs where it is above 0
     config.log_steps = 100  # between two logs; 0: none of their own
     config.log_norms = False  # log the norms of the gradients, before clipping, and parameters, too
+    config.log_images = 0  # training images, augmented, drawn for TensorBoard; 20 is usual
     config.wandb = ""  # project of Weights & Biases that gets the log, too; "": none
     config.eval_epochs = 1.0  # between two evaluations
     config.eval_steps = 0  # wins over eval_epochs where it is above 0

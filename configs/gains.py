@@ -50,7 +50,7 @@ def variants(budget="small") -> dict[str, dict]:
             "optimizer.learning_rate": 5.66e-3,
             "optimizer.weight_decay": 0.02,
         },
-        # An image takes 6.3 ms of a processor's time at 32 pixels a side, 9.1 at 48 and 14.3 at 64 (medians of 6
+        # An image takes 5.4 ms of a processor's time at 32 pixels a side, 8.8 at 48 and 12.5 at 64 (medians of 10
         # steps on a core of an AMD EPYC with other work beside, 2026-11-28), so that 1.4 times the epochs take as long.
         "progressive resizing": {
             "input.start_size": 32,

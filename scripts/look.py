@@ -50,11 +50,9 @@ def main(paths: list[str]) -> None:
     config, workdir = command.CONFIG.value, command.workdir()
     folder = files.absolute(OUTPUT.value or files.absolute(workdir) / "look")
     if AUGMENTED.value:
-        photos, labels = training.seen(config, MOST.value)
-        title = "Training images as the network sees them, a step a row"
+        sheet = training.sheet(*training.seen(config, MOST.value))
         files.make(folder)
-        picture = style.png(training.sheet(photos, labels, title))
-        files.write_bytes(folder / "augmented.png", picture)
+        files.write_bytes(folder / "augmented.png", style.png(sheet))
         print(plain(folder / "augmented.png"))
         return
     if paths:

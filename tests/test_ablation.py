@@ -68,7 +68,7 @@ def test_claims_and_published_figures_are_of_variants(name):
         assert all(question.published[a] < question.published[b] for a, b in question.claims)
 
 
-MILLISECONDS = {32: 6.3, 48: 9.1, 64: 14.3}  # of an image, see configs/gains.py
+MILLISECONDS = {32: 5.4, 48: 8.8, 64: 12.5}  # of an image, see configs/gains.py
 
 
 def run(variant, seed, error):

@@ -16,9 +16,10 @@ from test_models import TINY, tiny, variables_of
 import data
 import inference
 import models
+import train
 from analysis import page, style
 from analysis.look import answers, maps, pictures, report, training
-from training import sharding, steps
+from training import metrics, sharding, steps
 from training.state import TrainState
 
 FLATTEN = {"alexnet", "vgg", "zfnet"}  # before their linear layers; the others average
@@ -294,13 +295,27 @@ def test_training_images_are_those_that_the_step_hands_to_the_network():
         for label, number in zip(labels[5 * row :], batch["label"][:5], strict=False):
             assert str(number) in label
             assert sum(label.values()) == pytest.approx(0.8 + 0.2 / 10 * len(label), abs=1e-5)
-    figure = training.sheet(photos, labels, "title")
+    assert np.array_equal(training.seen(config, 2, start_step=2)[0], photos[10:])
+    figure = training.sheet(photos, labels)
     assert style.png(figure).startswith(b"\x89PNG")
     written = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert written[0].split("\n")[0].split() == [
         next(iter(labels[0])),
         f"{next(iter(labels[0].values())):.0%}",
     ]
+
+
+@pytest.mark.slow
+def test_each_start_of_a_run_logs_training_images(tmp_path, monkeypatch):
+    drawn, logged = [], []
+    monkeypatch.setattr(training, "drawn", lambda _, most, step: drawn.append((most, step)))
+    monkeypatch.setattr(metrics.Writer, "picture", lambda _, *what: logged.append(what))
+    config = few_digits()
+    config.log_images = 7
+    for config.total_steps in (2, 3, 3):
+        train.train(config, tmp_path)
+    assert drawn == [(7, 0), (7, 2)]  # a run that has ended draws nothing
+    assert logged == [(0, "train/images", None), (2, "train/images", None)]
 
 
 def test_a_size_that_a_run_would_decide_is_asked_for():

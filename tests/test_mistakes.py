@@ -1,6 +1,7 @@
 """A user's mistake gets one clear line with the remedy, and loses nothing."""
 
 import collections
+import io
 import json
 import re
 import shutil
@@ -411,14 +412,19 @@ def test_tensorboard_gets_the_figures_of_each_log(tmp_path):
     for first, last in ((1, 3), (3, 5)):  # stopped after step 2, and gone on from there
         (tmp_path / str(first)).mkdir()
         writer = metrics.Writer(tmp_path / str(first), [], {"config": {}}, first - 1)
+        writer.picture(first - 1, "train/images", np.full((2, 3, 3), 7, np.uint8))
         for step in range(first, last):
             writer.write(step, {"train/loss": step / 2})
         writer.close()
         (file,) = (tmp_path / str(first) / "tensorboard").iterdir()
-        _, start, *events = [
+        _, start, picture, *events = [
             event_pb2.Event.FromString(record) for record in records(file.read_bytes())
         ]
         assert (start.session_log.status, start.step) == (event_pb2.SessionLog.START, first)
+        seen = picture.summary.value[0]
+        assert (picture.step, seen.tag) == (first - 1, "train/images")
+        with Image.open(io.BytesIO(seen.image.encoded_image_string)) as opened:
+            assert opened.size == (3, 2) and (np.asarray(opened) == 7).all()
         found = {event.step: event.summary.value[0] for event in events}
         assert {step: value.simple_value for step, value in found.items()} == {
             step: step / 2 for step in range(first, last)

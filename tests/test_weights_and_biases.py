@@ -3,6 +3,7 @@
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from training import metrics, weights_and_biases
@@ -14,6 +15,7 @@ class Fake(types.ModuleType):
     def __init__(self, fails: str = ""):
         super().__init__("wandb")
         self.fails, self.begun, self.logged, self.ended = fails, [], [], []
+        self.Image = lambda pixels: ("picture", pixels)
 
     def _do(self, what: str, kept: list, value):
         if what == self.fails:
@@ -53,6 +55,15 @@ def test_it_gets_the_config_and_every_figure_and_a_resumed_run_is_the_same(tmp_p
     assert other["project"] == "other" and other["id"] != first["id"]
     assert fake.logged == [{"step": step, "train/loss": 1 / step} for step in (1, 2, 3)]
     assert fake.ended == [0, 0, 0]
+
+
+def test_it_gets_pictures(tmp_path, monkeypatch):
+    fake = Fake()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    with metrics.Writer(tmp_path, [], {"config": {"wandb": "mine"}}, 0) as writer:
+        pixels = np.zeros((2, 3, 3), np.uint8)
+        writer.picture(4, "train/images", pixels)
+    assert fake.logged == [{"step": 4, "train/images": ("picture", pixels)}]
 
 
 def test_a_run_that_fails_ends_as_failed(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from etils import epath
 from flax.traverse_util import flatten_dict
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
-from tensorboardX.summary import scalar
+from tensorboardX.summary import image, scalar
 from tqdm import tqdm
 
 from data.messages import tell
@@ -25,6 +25,7 @@ BEFORE_THERE_WAS = {
     "init": "",
     "accumulate_steps": 1,
     "log_norms": False,
+    "log_images": 0,
     "wandb": "",
     "eval_last": True,
     "stop_after_evals": 0,
@@ -251,6 +252,12 @@ class Writer:
         if self._copies:
             self._copies.grown()
 
+    def picture(self, step: int, name: str, pixels) -> None:
+        """Logs a picture, uint8 [height, width, 3], for TensorBoard and Weights & Biases."""
+        if self._active:
+            self._events.picture(name, pixels, step)
+            self._wandb.picture(step, name, pixels)
+
     def _append(self, line: dict) -> None:
         self._step = line["step"]
         self._file.write(json.dumps(line) + "\n")
@@ -295,6 +302,9 @@ class _Events:
 
     def add(self, name: str, value: float, step: int) -> None:
         self._write(step=step, summary=scalar(name, value))
+
+    def picture(self, name: str, pixels, step: int) -> None:
+        self._write(step=step, summary=image(name, pixels, dataformats="HWC"))
 
     def _write(self, **content) -> None:
         if self._writer is None:

@@ -45,6 +45,7 @@ RANGES = {
     "total_epochs": NOT_NEGATIVE,
     "total_steps": COUNT_OR_0,
     "log_steps": COUNT_OR_0,
+    "log_images": COUNT_OR_0,
     "eval_epochs": NOT_NEGATIVE,
     "eval_steps": COUNT_OR_0,
     "stop_after_evals": COUNT_OR_0,

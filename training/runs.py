@@ -20,6 +20,7 @@ MAY_DIFFER = {
     "total_epochs",
     "log_steps",
     "log_norms",
+    "log_images",
     "wandb",
     "eval_steps",
     "eval_epochs",

@@ -44,6 +44,14 @@ class Log:
             with self._told():
                 self._run.log({"step": step, **figures})
 
+    def picture(self, step: int, name: str, pixels) -> None:
+        """Logs a picture, uint8 [height, width, 3]."""
+        if self._run is not None:
+            with self._told():
+                import wandb
+
+                self._run.log({"step": step, name: wandb.Image(pixels)})
+
     @contextlib.contextmanager
     def _told(self):
         try:

@@ -5,6 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import data
@@ -14,8 +15,8 @@ from training import ranges, steps
 COLUMNS = 5  # images of a step
 
 
-def seen(config, most: int):
-    """Returns (photos uint8 [n, H, W, C], labels) of the first steps of a run, the first images of each.
+def seen(config, most: int, start_step: int = 0):
+    """Returns (photos uint8 [n, H, W, C], labels) of the first images of some steps of a run.
 
     Mean and standard deviation are put back. A label is {class: its part}, without those that get no
     more than what smoothing gives to all.
@@ -23,6 +24,7 @@ def seen(config, most: int):
     Args:
       config: of the run.
       most: photos, in all.
+      start_step: the first of the steps, from 0.
 
     Raises:
       ValueError, FileNotFoundError: a mistake in the config, or data that are not there.
@@ -45,10 +47,11 @@ def seen(config, most: int):
         images = images * jnp.array(config.input.std) + jnp.array(config.input.mean)
         return jnp.clip(jnp.round(255 * images), 0, 255).astype(jnp.uint8), targets
 
-    batches = data.make_train(source, config.input, config.batch_size, config.seed)
+    batches = data.make_train(source, config.input, config.batch_size, config.seed, start_step)
     smallest = config.label_smoothing / len(names) + 1e-3
     photos, labels = [], []
-    for step, batch in enumerate(itertools.islice(batches, -(-most // COLUMNS))):
+    few = itertools.islice(batches, -(-most // COLUMNS))
+    for step, batch in enumerate(few, start_step):
         images, targets = augment(step, batch)
         photos.extend(np.asarray(images[:COLUMNS]))
         for target in np.asarray(targets[:COLUMNS]):
@@ -58,11 +61,18 @@ def seen(config, most: int):
     return np.stack(photos[:most]), labels[:most]
 
 
-def sheet(photos: np.ndarray, labels: list[dict[str, float]], title: str) -> Figure:
+def drawn(config, most: int, start_step: int = 0) -> np.ndarray:
+    """Returns the sheet of what `seen` returns as uint8 [height, width, 3]."""
+    canvas = FigureCanvasAgg(sheet(*seen(config, most, start_step)))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def sheet(photos: np.ndarray, labels: list[dict[str, float]]) -> Figure:
     """Draws photos, a step a row, each above its label."""
     rows, height = -(-len(photos) // COLUMNS), pictures.WIDTH / COLUMNS + 0.35
     figure = Figure(figsize=(pictures.WIDTH, 0.5 + height * rows), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle("Training images as the network sees them, a step a row")
     grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes in grid:
         axes.axis("off")
