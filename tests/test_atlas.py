@@ -86,6 +86,7 @@ def focused(page):
 
 @pytest.mark.slow
 def test_pointing_at_a_layer_tells_what_it_is_and_costs(opened):
+    opened.point(node("fc"), click=True)
     opened.point(node("conv1"))
     told = opened.text(".about dl")
     for fact in ("224 × 224 × 3", "112 × 112 × 64", "kernel7 × 7", "stride2", "padding3"):
