@@ -193,3 +193,9 @@ def test_an_unknown_network_is_told_with_the_right_ones():
     done = subprocess.run(**command("scripts/atlas.py", "--network=ResNet-51"))
     assert done.returncode == 1
     assert "there is no ResNet-51; the networks are AlexNet; " in done.stderr
+
+
+@pytest.mark.slow
+def test_a_folder_without_a_run_is_told(tmp_path):
+    done = subprocess.run(**command("scripts/atlas.py", f"--workdir={tmp_path}"))
+    assert done.returncode == 1 and f"{tmp_path} holds no run" in done.stderr
