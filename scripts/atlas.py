@@ -79,9 +79,17 @@ def network(row: dict) -> dict:
 
 
 def own() -> dict:
-    """Returns the network of --config or --workdir."""
+    """Returns the network of --config or --workdir.
+
+    Raises:
+      ValueError: the workdir holds no run.
+    """
     config = command.CONFIG.value
-    name = command.given(sys.argv, "config") or command.WORKDIR.value
+    name = command.given(sys.argv, "config")
+    if name is None:
+        name = command.WORKDIR.value
+        if command.config_of_run(name) is None:
+            raise ValueError(f"{name} holds no run: give its folder, or --config=configs/NAME.py")
     facts = {"name": name, "group": "yours", "fields": config.model.name, "published": None}
     return facts | tree.describe(models.create(**config.model), data.input_shape(config.input))
 

@@ -86,12 +86,13 @@ def focused(page):
 
 @pytest.mark.slow
 def test_pointing_at_a_layer_tells_what_it_is_and_costs(opened):
+    opened.point(node("fc"), click=True)
     opened.point(node("conv1"))
     told = opened.text(".about dl")
     for fact in ("224 × 224 × 3", "112 × 112 × 64", "kernel7 × 7", "stride2", "padding3"):
         assert fact in told
     assert "multiply-adds118,013,952 (6.5 %)" in told and "parameters9,408 (< 0.1 %)" in told
-    assert "memory3.06 MiB" in told and "receptive field7 × 7 pixels" in told
+    assert "memory3.06\u00a0MiB" in told and "receptive field7 × 7 pixels" in told
 
 
 @pytest.mark.slow
@@ -151,7 +152,7 @@ def test_two_networks_stand_side_by_side(opened):
     sides = "[...document.querySelectorAll('.panel')].map((e) => e.getBoundingClientRect().left)"
     left, right = opened.run(sides)
     assert left < right
-    assert "parameters11.7 M7.00 M× 0.599" in opened.text("#compared")
+    assert "parameters11.7\u00a0M7.00\u00a0M×\u00a00.599" in opened.text("#compared")
     opened.point(node("inception3a", 2), click=True)
     assert opened.text(".panel:nth-child(2) .where ol") == "GoogLeNetinception3a"
     assert opened.text(".panel:nth-child(1) .where ol") == "ResNet-18"
@@ -192,3 +193,9 @@ def test_an_unknown_network_is_told_with_the_right_ones():
     done = subprocess.run(**command("scripts/atlas.py", "--network=ResNet-51"))
     assert done.returncode == 1
     assert "there is no ResNet-51; the networks are AlexNet; " in done.stderr
+
+
+@pytest.mark.slow
+def test_a_folder_without_a_run_is_told(tmp_path):
+    done = subprocess.run(**command("scripts/atlas.py", f"--workdir={tmp_path}"))
+    assert done.returncode == 1 and f"{tmp_path} holds no run" in done.stderr

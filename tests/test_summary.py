@@ -74,11 +74,11 @@ def test_the_field_of_each_output_is_where_its_gradient_is():
 
 
 def test_layers_and_operations_say_what_they_follow():
-    count = counted("resnet", 32, layout="cifar", depth=14, shortcut="A")
+    count = counted("resnet", 32, layout="cifar", depth=20, shortcut="A")
     after = {one.path: one.after for one in (*count.layers, *count.operations)}
     assert after["conv1"] == ()
     assert after["stage1/block1/add1"] == ("relu1", "stage1/block1/bn2")
-    assert after["stage2/block2/conv1"] == ("stage2/block1/relu2",)  # of a loop's second step
+    assert after["stage2/block3/conv1"] == ("stage2/block2/relu2",)  # of a loop's second step
     assert set().union(*after.values()) | {"fc"} == set(after)
 
 

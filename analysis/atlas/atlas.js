@@ -5,7 +5,7 @@ const { networks, bubbles } = await unpack(find("data").textContent);
 const named = new Map(networks.map((network) => [network.name, network]));
 const OUTSIDE = -1;
 const FIGURES = { multiply_adds: "multiply-adds", parameters: "parameters", memory: "memory" };
-const LARGE = { width: 172, height: 48 }; // a layer or block, in pixels
+const LARGE = { width: 180, height: 48 }; // a layer or block, in pixels
 const SMALL = { width: 104, height: 24 }; // an operation
 const PADDING = 10;
 const EDGE = { minlen: 1, weight: 1, width: 0, height: 0, labeloffset: 0, labelpos: "r" }; // what dagre asks of each
@@ -37,12 +37,12 @@ const one = (pair) => (pair[0] === pair[1] ? String(pair[0]) : by(pair));
 const tight = (sides) => sides.join("×");
 const exact = (number) => number.toLocaleString("en");
 
-function short(number, units = ["", " k", " M", " G"], step = 1000) {
+function short(number, units = ["", "\u00a0k", "\u00a0M", "\u00a0G"], step = 1000) {
   let unit = 0;
   while (number >= step && unit < units.length - 1) [number, unit] = [number / step, unit + 1];
   return `${unit ? number.toPrecision(number < 100 ? 3 : 4) : exact(number)}${units[unit]}`;
 }
-const bytes = (number) => short(number, [" B", " KiB", " MiB", " GiB"], 1024);
+const bytes = (number) => short(number, ["\u00a0B", "\u00a0KiB", "\u00a0MiB", "\u00a0GiB"], 1024);
 const written = (figure, number) => (figure === "memory" ? bytes(number) : short(number));
 
 function share(part, whole) {
@@ -237,12 +237,16 @@ class Panel {
     rove(elements, places, index);
     this.elements = elements;
     this.diagram.replaceChildren(svg);
-    this.diagram.scrollLeft = (this.diagram.scrollWidth - this.diagram.clientWidth) / 2;
+    this.center();
     this.choose(chosen);
     if (focus) {
       elements[index].focus();
       remember();
     }
+  }
+
+  center() {
+    this.diagram.scrollLeft = (this.diagram.scrollWidth - this.diagram.clientWidth) / 2;
   }
 
   choose(node) {
@@ -476,7 +480,7 @@ function compare(first, second) {
     ["receptive field of the last convolution, pixels", (n) => lastConvolution(n.root)?.receptive_field[0] ?? 0, exact],
   ].map(([name, value, format]) => {
     const [a, b] = [value(first), value(second)];
-    return [name, format(a), format(b), `× ${Number((b / a).toPrecision(3))}`];
+    return [name, format(a), format(b), `×\u00a0${Number((b / a).toPrecision(3))}`];
   });
   const error = ({ published }) => (published ? `${Number(published.top1.toFixed(2))} % (${published.where})` : "");
   rows.push(["published top-1 error", error(first), error(second), ""]);
@@ -614,6 +618,7 @@ function refresh() {
 function show() {
   find("panels").className = panels.length > 1 ? "two" : "";
   find("panels").replaceChildren(...panels.map((panel) => panel.element));
+  panels.forEach((panel) => panel.center());
   compare(...panels.map((panel) => panel.network));
   remember();
 }
