@@ -76,8 +76,10 @@ setup(
         "test": [
             "aiobotocore[boto3]>=2.15",  # the boto3 that goes with it, which moto would not choose
             "gcp-storage-emulator>=2024.8",
+            "ipykernel>=6.29",
             "kubernetes>=37",
             "moto[s3,server]>=5.0",
+            "nbclient>=0.10",
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.17.6,<0.18",
