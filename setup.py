@@ -67,6 +67,7 @@ setup(
         "gcs": GCS,
         "hf": HF,
         "s3": S3,
+        "docs": ["mkdocstrings-python>=2.0", "zensical>=0.0.73"],
         "prepare": ["tensorflow>=2.20"],
         "sweeps": SWEEPS,
         "wandb": WANDB,
