@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import PROJECT, command
+from conftest import AS_USERS_COMPILE, PROJECT, command
 
 LESSON = PROJECT / "notebooks" / "lesson.ipynb"
 
@@ -23,7 +23,7 @@ def test_the_notebook_is_kept_without_outputs():
 def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     run = command(
         "-m", "jupyter", "execute", LESSON, f"--output={tmp_path / 'run.ipynb'}",
-        env={"XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": str(PROJECT)},
+        env=AS_USERS_COMPILE | {"PYTHONPATH": str(PROJECT)},
     )  # fmt: skip
     done = subprocess.run(**run)
     assert done.returncode == 0, done.stderr
