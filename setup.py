@@ -30,6 +30,7 @@ setup(
         ]
     ),
     package_data={
+        "": ["py.typed"],
         "analysis": ["choice.csv"],
         "data": ["imagenet.txt"],
         "models.torch": ["published.csv"],
@@ -83,6 +84,7 @@ setup(
             "nbclient>=0.10",
             "pytest>=8.3",
             "pytest-xdist>=3.6",
+            "pyrefly>=1.5,<2",
             "ruff>=0.17.6,<0.18",
             *GCS,
             *HF,
