@@ -30,6 +30,7 @@ setup(
         ]
     ),
     package_data={
+        "": ["py.typed"],
         "analysis": ["choice.csv"],
         "analysis.atlas": ["atlas.css", "atlas.html", "atlas.js"],
         "data": ["imagenet.txt"],
@@ -70,6 +71,7 @@ setup(
         "gcs": GCS,
         "hf": HF,
         "s3": S3,
+        "docs": ["mkdocstrings-python>=2.0", "zensical>=0.0.73"],
         "prepare": ["tensorflow>=2.20"],
         "sweeps": SWEEPS,
         "wandb": WANDB,
@@ -79,10 +81,13 @@ setup(
         "test": [
             "aiobotocore[boto3]>=2.15",  # the boto3 that goes with it, which moto would not choose
             "gcp-storage-emulator>=2024.8",
+            "ipykernel>=6.29",
             "kubernetes>=37",
             "moto[s3,server]>=5.0",
+            "nbclient>=0.10",
             "pytest>=8.3",
             "pytest-xdist>=3.6",
+            "pyrefly>=1.5,<2",
             "ruff>=0.17.6,<0.18",
             *GCS,
             *HF,

@@ -19,9 +19,13 @@ import functools
 import signal
 import sys
 import time
+from collections.abc import Callable
 
+import flax.linen as nn
 import jax
+import numpy as np
 from absl import flags
+from ml_collections import ConfigDict
 
 import analysis
 import configs
@@ -62,7 +66,7 @@ def main() -> None:
 
 
 def train(
-    config, workdir: str, allow_changes: bool = False, profiled: str = ""
+    config: ConfigDict, workdir: str, allow_changes: bool = False, profiled: str = ""
 ) -> dict[str, float]:
     """Trains as `config` says, and returns the figures of the last evaluation.
 
@@ -225,7 +229,14 @@ def due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def build(config, mesh, total_steps: int, steps_per_epoch: float, teacher=None, labels=None):
+def build(
+    config: ConfigDict,
+    mesh: jax.sharding.Mesh,
+    total_steps: int,
+    steps_per_epoch: float,
+    teacher: distill.Teacher | None = None,
+    labels: np.ndarray | None = None,
+) -> tuple[nn.Module, state.TrainState, Callable, Callable, Callable]:
     """Returns (network, state before the first step, steps of training and of evaluation, schedule).
 
     The schedule ends at `total_steps`; `steps_per_epoch` is for its durations in epochs. `teacher` is of

@@ -93,7 +93,7 @@ class Count:
         return sum(layer.memory for layer in self.layers)
 
 
-def count(module, input_shape: tuple[int, int, int]) -> Count:
+def count(module: nn.Module, input_shape: tuple[int, int, int]) -> Count:
     """Counts `module` on one image of shape (height, width, channels).
 
     Multiply-adds are those of convolutions and matrix products: no bias, normalisation, pooling
@@ -135,7 +135,7 @@ def count(module, input_shape: tuple[int, int, int]) -> Count:
     return Count((*trace.layers.values(), *unused), blocks, tuple(trace.operations.values()))
 
 
-def xla_flops(module, input_shape: tuple[int, int, int]) -> float:
+def xla_flops(module: nn.Module, input_shape: tuple[int, int, int]) -> float:
     """Returns XLA's count of the operations of `module` on one image, without compiling.
 
     A multiply-add is two of them; products with the zeros of a padding are none. Activations,

@@ -10,6 +10,8 @@ import difflib
 import importlib
 import pkgutil
 import re
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -24,7 +26,7 @@ def available() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
 
 
-def create(name: str, **fields) -> nn.Module:
+def create(name: str, **fields: Any) -> nn.Module:
     """Returns the network `name`, a stateless module.
 
     `module.apply(variables, x, train=False)` maps normalised float images [N, height, width, 3] to
@@ -79,7 +81,7 @@ def _meant(name: str) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def resolve(fields) -> None:
+def resolve(fields: MutableMapping[str, Any]) -> None:
     """Replaces the name of a JSON file in the field "genotype" by what the file holds.
 
     So a recorded config says all of the network.
@@ -108,7 +110,9 @@ def shapes(module: nn.Module, input_shape: tuple[int, int, int]) -> dict:
         return jax.eval_shape(lambda x: module.init(jax.random.key(0), x), image)
 
 
-def features(module: nn.Module, variables, x) -> dict[str, jax.Array]:
+def features(
+    module: nn.Module, variables: Mapping[str, Any], x: jax.typing.ArrayLike
+) -> dict[str, jax.Array]:
     """Returns the intermediate feature maps of a network by name, for example "stage1" or "conv5".
 
     Args:
@@ -120,7 +124,9 @@ def features(module: nn.Module, variables, x) -> dict[str, jax.Array]:
     return state["intermediates"]["features"]
 
 
-def backward(module: nn.Module, variables, x, name: str):
+def backward(
+    module: nn.Module, variables: Mapping[str, Any], x: jax.typing.ArrayLike, name: str
+) -> tuple[jax.Array, dict[str, jax.Array], Callable[[jax.Array], jax.Array]]:
     """Returns (logits, feature maps by name, the backward pass from the logits to one of these).
 
     The last is `f(gradient by the logits [N, num_classes]) -> gradient by the map [N, height, width, C]`.
@@ -130,9 +136,9 @@ def backward(module: nn.Module, variables, x, name: str):
       name: of the feature map.
     """
 
-    def forward(added):
-        added = {"perturbations": {name: added}}
-        logits, state = module.apply({**variables, **added}, x, mutable=["intermediates"])
+    def forward(added: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        perturbed = {**variables, "perturbations": {name: added}}
+        logits, state = module.apply(perturbed, x, mutable=["intermediates"])
         return logits, state["intermediates"]["features"]
 
     like = jax.eval_shape(lambda v, x: features(module, v, x), variables, x)[name]
@@ -140,7 +146,7 @@ def backward(module: nn.Module, variables, x, name: str):
     return logits, seen, lambda by_logits: pull(by_logits)[0]
 
 
-def load_torch(name: str, state_dict) -> tuple[nn.Module, dict]:
+def load_torch(name: str, state_dict: Mapping[str, np.ndarray]) -> tuple[nn.Module, dict]:
     """Returns (module, variables) with the weights of a network of PyTorch.
 
     The module has as many classes as the weights; GoogLeNet has its auxiliary heads where they do.

@@ -122,6 +122,10 @@ def check_sharing(config: ConfigDict) -> None:
         )
 
 
+_config: ConfigDict  # of a process of the pool, which `_start` sets
+_proxy: Proxy
+
+
 def _start(shares, config: ConfigDict, cache: str, first) -> None:
     """Prepares a process of the pool: its share, its end with that of the search, its network."""
     global _config, _proxy

@@ -3,12 +3,13 @@
 import re
 
 import pytest
+import yaml
 from conftest import PROJECT
 
 import models
 from analysis import markdown
 
-PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted(PROJECT.glob("docs/*.md"))]
+PAGES = [PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md"))]
 
 
 def anchors(page):
@@ -41,10 +42,17 @@ def test_what_scripts_write_into_a_page_stands_between_markers():
             assert (PROJECT / script).exists() and markdown.fill(text, name, "") != text
 
 
-def test_the_readme_is_short_and_links_each_page():
-    text = (PROJECT / "README.md").read_text("utf-8")
+def test_the_site_has_each_page_once_and_no_other():
+    nav = yaml.safe_load((PROJECT / "mkdocs.yml").read_text("utf-8"))["nav"]
+    listed = re.findall(r"[\w]+\.md", str(nav))
+    assert sorted(listed) == sorted(page.name for page in PAGES[1:])
+
+
+def test_the_readme_is_short_and_each_page_is_linked():
+    text, index = ((PROJECT / name).read_text("utf-8") for name in ("README.md", "docs/index.md"))
     assert text.count("\n") <= 150
-    assert [page.name for page in PAGES[2:] if f"(docs/{page.name}" not in text] == []
+    linked = re.findall(r"\(docs/(\w+\.md)", text) + re.findall(r"\((\w+\.md)", index)
+    assert [page.name for page in PAGES[1:] if page.name not in linked] == []
 
 
 @pytest.mark.parametrize("architecture", models.available())
