@@ -101,23 +101,16 @@ def train(
         changes += runs.check_same_images(before, train_source)
         runs.check_classes(train_source, eval_source, config.model)
         steps_per_epoch = len(train_source) / config.batch_size
-        total_steps, eval_steps, checkpoint_steps = (
-            steps.interval(config[f"{what}_steps"], config[f"{what}_epochs"], steps_per_epoch)
-            for what in ("total", "eval", "checkpoint")
-        )
+        total_steps, eval_steps, checkpoint_steps = steps.intervals(config, steps_per_epoch)
         shape = data.input_shape(config.input)
         plan = data.plan_sizes(config.input, len(train_source), config.batch_size, total_steps)
         teacher = distill.make(
             config, inference.find, before, train_source, shape, mesh, plan.values()
         )
 
+        labels = getattr(train_source, "labels", None)  # where they can be had without the images
         model, train_state, train_step, eval_step, schedule = build(
-            config,
-            mesh,
-            total_steps,
-            steps_per_epoch,
-            teacher,
-            getattr(train_source, "labels", None),
+            config, mesh, total_steps, steps_per_epoch, teacher, labels
         )
         sizes.check(model, shape, plan.values(), data.eval_shape(config.input)[0], mesh)
         count = analysis.count(model, shape)
@@ -168,18 +161,16 @@ def train(
                 clock, timed_from = time.monotonic(), step
 
             stopping = stop.received(step)
-            evaluates = due(step, eval_steps) or (config.eval_last and step == total_steps)
-            saves = evaluates or due(step, checkpoint_steps) or stopping or step == total_steps
-            if not (saves or due(step, config.log_steps)):
+            evaluates = steps.due(step, eval_steps) or (config.eval_last and step == total_steps)
+            saves = (
+                evaluates or steps.due(step, checkpoint_steps) or stopping or step == total_steps
+            )
+            if not (saves or steps.due(step, config.log_steps)):
                 continue
 
             values = jax.device_get(pending)  # the only wait for the device
             runs.check_finite(values, step, schedule, saved)
-            logged = {
-                f"train/{name}": float(sum(v[name] for v in values) / len(values))
-                for name in values[0]
-            }
-            logged["train/learning_rate"] = float(schedule(step - 1))
+            logged = metrics.mean(values) | {"train/learning_rate": float(schedule(step - 1))}
             if step > timed_from:
                 images = (step - timed_from) * config.batch_size
                 logged["train/images_per_second"] = images / (time.monotonic() - clock)
@@ -187,15 +178,7 @@ def train(
             progress.train(step, logged)
             pending = []
             if evaluates:
-                judged = ema.judged(train_state)
-                results = {
-                    name: evaluation.evaluate(eval_step, judged, batches, mesh)
-                    for name, batches in eval_sets.items()
-                }
-                if judged is not train_state:
-                    results["eval_raw"] = evaluation.evaluate(
-                        eval_step, train_state, eval_sets["eval"], mesh
-                    )
+                results = evaluation.evaluate_sets(eval_step, train_state, eval_sets, mesh)
                 for name, found in results.items():
                     runs.check_evaluation(name, found, step, schedule, saved)
                     writer.write(step, {f"{name}/{key}": value for key, value in found.items()})
@@ -213,20 +196,13 @@ def train(
             clock, timed_from = time.monotonic(), step
         saved.wait()
         if not result and config.eval_last:  # complete, but its metrics are lost
-            result = evaluation.evaluate(
-                eval_step, ema.judged(train_state), eval_sets["eval"], mesh
-            )
+            result = evaluation.evaluate_sets(eval_step, train_state, eval_sets, mesh)["eval"]
 
         progress.say(
             f"{runs.ended(step, total_steps, result, config.stop_after_evals)} "
-            f"({time.monotonic() - began:.0f} s). Results are in {workdir}. "
-            f"Next: python scripts/predict.py --workdir={workdir} photo.jpg, or scripts/look.py"
+            f"({time.monotonic() - began:.0f} s). {runs.to_do_next(workdir)}"
         )
     return result
-
-
-def due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
 
 
 def build(
@@ -256,17 +232,13 @@ def build(
         tx,
         data.make_preprocess(config.input, train=True),
         mesh,
-        label_smoothing=config.label_smoothing,
-        aux_weight=config.aux_weight,
         total_steps=total_steps,
-        freeze_batch_stats=config.optimizer.freeze_batch_stats,
-        norms=config.log_norms,
         state_sharding=state_sharding,
         mix=data.make_mix(config.input),
         loss=loss.make(config, model.num_classes, labels),
         teacher=teacher,
-        accumulate_steps=config.accumulate_steps,
         ema=ema.make(config),
+        **steps.fields(config),
     )
     eval_step = steps.make_eval_step(
         model, data.make_preprocess(config.input, train=False), mesh, state_sharding

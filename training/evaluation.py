@@ -3,7 +3,26 @@
 import jax
 from tqdm import tqdm
 
+from training import ema
 from training.sharding import to_global
+
+
+def evaluate_sets(eval_step, state, sets: dict, mesh) -> dict[str, dict[str, float]]:
+    """Returns name of a set -> its figures, see `evaluate`; with a moving average those of the average.
+
+    Those of the weights themselves on the set "eval" are then "eval_raw".
+
+    Args:
+      eval_step: from `steps.make_eval_step`.
+      state: a TrainState.
+      sets: name -> batches, from `data.make_eval`.
+      mesh: of the devices.
+    """
+    judged = ema.judged(state)
+    found = {name: evaluate(eval_step, judged, batches, mesh) for name, batches in sets.items()}
+    if judged is not state:
+        found["eval_raw"] = evaluate(eval_step, state, sets["eval"], mesh)
+    return found
 
 
 def evaluate(eval_step, state, batches, mesh) -> dict[str, float]:

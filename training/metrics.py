@@ -339,6 +339,14 @@ class _Events:
                 self._writer.close()
 
 
+def mean(of_steps: list[dict]) -> dict[str, float]:
+    """Returns the mean of each metric of some steps, as metrics.jsonl names it: "train/loss"."""
+    return {
+        f"train/{name}": float(sum(metrics[name] for metrics in of_steps) / len(of_steps))
+        for name in of_steps[0]
+    }
+
+
 class Progress:
     """A bar with images/s and ETA on a terminal, plain lines elsewhere, from the first process."""
 

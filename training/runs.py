@@ -200,6 +200,14 @@ def ended(step: int, total_steps: int, result: dict, evals: int) -> str:
     return f"done: {found} at step {step}" + early * (step < total_steps)
 
 
+def to_do_next(workdir) -> str:
+    """Returns what the terminal says last of a run."""
+    return (
+        f"Results are in {workdir}. Next: python scripts/predict.py --workdir={workdir} photo.jpg, or "
+        "scripts/look.py"
+    )
+
+
 def header(
     config,
     count,

@@ -206,6 +206,29 @@ def gradient(loss_fn, params, batch_stats, batch, accumulate_steps: int = 1):
     return (total, (logits, batch_stats)), grads
 
 
+def fields(config) -> dict:
+    """Returns the arguments of `make_train_step` that are fields of a config."""
+    return {
+        "label_smoothing": config.label_smoothing,
+        "aux_weight": config.aux_weight,
+        "freeze_batch_stats": config.optimizer.freeze_batch_stats,
+        "norms": config.log_norms,
+        "accumulate_steps": config.accumulate_steps,
+    }
+
+
+def intervals(config, steps_per_epoch: float) -> list[int]:
+    """Returns the steps of a run, those between two evaluations, and between two checkpoints; see `interval`."""
+    return [
+        interval(config[f"{what}_steps"], config[f"{what}_epochs"], steps_per_epoch)
+        for what in ("total", "eval", "checkpoint")
+    ]
+
+
+def due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
 def interval(in_steps: int, in_epochs: float, steps_per_epoch: float) -> int:
     """Returns a length in steps; the one in steps wins where it is above 0. 0 means never."""
     if in_steps or not in_epochs:
