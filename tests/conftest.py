@@ -32,6 +32,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from ml_collections import ConfigDict  # noqa: E402
 
+import analysis  # noqa: E402
 from training import cluster  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
@@ -68,6 +69,17 @@ def command(*arguments, devices: int = 1, env=None):
 def normal(seed: int, shape):
     """Returns standard normal numbers: for JAX's own, each shape is a program to compile."""
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
+
+
+COUNTED = {}
+
+
+def counted(module, side: int):
+    """Returns the count of a network for square images, which all tests share: to trace it takes seconds."""
+    key = repr(module), side
+    if key not in COUNTED:
+        COUNTED[key] = analysis.count(module, (side, side, 3))
+    return COUNTED[key]
 
 
 def assert_alike(one, two, tolerance=1e-5):

@@ -7,10 +7,9 @@ import subprocess
 
 import pytest
 import record_choice
-from conftest import PROJECT, SMALLEST, command
+from conftest import PROJECT, SMALLEST, command, counted
 from PIL import Image
 
-import analysis
 import models
 from analysis import choice, markdown
 
@@ -98,8 +97,8 @@ def networks():
     ],
 )
 def test_the_recorded_multiply_adds_are_those_of_the_network(module, pixels, names):
-    counted = analysis.count(module, (pixels, pixels, 3))
-    assert {choice.multiply_adds()[name, pixels] for name in names} == {counted.multiply_adds}
+    found = counted(module, pixels).multiply_adds
+    assert {choice.multiply_adds()[name, pixels] for name in names} == {found}
 
 
 def test_every_network_with_published_weights_is_recorded():

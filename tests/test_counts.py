@@ -7,14 +7,12 @@ import math
 import re
 import subprocess
 import types
-from unittest import mock
 
 import pytest
-from conftest import PROJECT, command
+from conftest import PROJECT, command, counted
 
 import analysis
 import models
-from models.layers import convolution
 
 
 def layers_of_a_block(network) -> int:
@@ -51,9 +49,7 @@ REST = {"densenet": 4}  # layers outside the blocks; elsewhere 2
 
 def count(name, fields, side):
     """Returns (parameters, multiply-adds, activations)."""
-    # Counting reads a convolution's default form; to trace the CPU's as well takes longer.
-    with mock.patch.object(convolution, "_convolve", convolution.xla):
-        done = analysis.count(models.create(name, **fields), (side, side, 3))
+    done = counted(models.create(name, **fields), side)
     return done.parameters, done.multiply_adds, done.activations
 
 
@@ -150,8 +146,8 @@ def test_auxiliary_heads_cost_multiply_adds_in_training_alone(name, fields, mult
     training = types.SimpleNamespace(init=module.init, apply=apply)
     shape = (network["image_size"],) * 2 + (3,)
 
-    def cost(counted):
-        found = [layer for layer in counted.layers if layer.path.startswith("aux")]
+    def cost(done):
+        found = [layer for layer in done.layers if layer.path.startswith("aux")]
         assert found
         return sum(layer.multiply_adds for layer in found)
 

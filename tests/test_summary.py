@@ -3,6 +3,7 @@
 import json
 import subprocess
 
+import conftest
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from models import layers
 
 
 def counted(name, side=224, **fields):
-    return analysis.count(models.create(name, num_classes=1000, **fields), (side, side, 3))
+    return conftest.counted(models.create(name, num_classes=1000, **fields), side)
 
 
 def last_map(count):

@@ -17,11 +17,16 @@ PARITY = json.loads(record_parity.FILE.read_text())
 QUICK = ("torchvision/resnet18", "pytorchcv/preresnet20_cifar10")
 
 
+SHAPES = {}  # of each network once, which several libraries have
+
+
 def description(name, num_classes=1000):
     """Returns the module, the layers, and the shapes of the variables of a PyTorch network."""
     ours, fields, layers = torch_weights.describe(name)
     module = models.create(ours, num_classes=num_classes, **fields)
-    return module, layers, models.shapes(module, (224, 224, 3))
+    if repr(module) not in SHAPES:
+        SHAPES[repr(module)] = models.shapes(module, (224, 224, 3))
+    return module, layers, SHAPES[repr(module)]
 
 
 def classes(name):
