@@ -17,7 +17,7 @@ from tensorboardX.proto import event_pb2
 
 import configs
 import train
-from training import checkpoints, files, metrics
+from training import checkpoints, files, metrics, tensorboard
 from training.command import StopSignal, explain, parse
 
 
@@ -400,7 +400,7 @@ def test_a_disk_full_for_tensorboard_alone_is_told_and_stops_nothing(tmp_path, c
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(metrics.EventsWriter, "write_event", full)
+    monkeypatch.setattr(tensorboard.EventsWriter, "write_event", full)
     for step in range(1, 50):
         writer.write(step, {"train/loss": 1.0})
     writer.close()
