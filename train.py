@@ -196,7 +196,8 @@ def train(
             clock, timed_from = time.monotonic(), step
         saved.wait()
         if not result and config.eval_last:  # complete, but its metrics are lost
-            result = evaluation.evaluate_sets(eval_step, train_state, eval_sets, mesh)["eval"]
+            judged = ema.judged(train_state)
+            result = evaluation.evaluate(eval_step, judged, eval_sets["eval"], mesh)
 
         progress.say(
             f"{runs.ended(step, total_steps, result, config.stop_after_evals)} "

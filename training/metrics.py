@@ -229,9 +229,8 @@ class Writer:
             kept = [header]
         files.write_jsonl(self._path, kept)
         self._file = self._open.enter_context(open(self._path, "a"))
-        from training import (
-            tensorboard,  # which loads PyTorch where it is installed: not to read a log
-        )
+        # Not to read a log: it loads PyTorch where that is installed.
+        from training import tensorboard
 
         self._events = tensorboard.Events(folder / "tensorboard", step + 1)
         self._open.callback(self._events.close)

@@ -143,9 +143,9 @@ def update(
     Args:
       state: with float32 parameters.
       loss_fn: see `gradient`, as are `batch` and `accumulate_steps`.
-      optimizer: an optax transform. With an `at` (lookahead, schedule-free) the pass is one of the weights that it returns.
-        With a `climb` (SAM) the gradient is that at the weights to which it leads from there; loss, top1 and
-        BatchNorm's statistics are those of the first of the two passes.
+      optimizer: an optax transform. With an `at` (lookahead, schedule-free) the pass is one of the weights
+        that it returns. With a `climb` (SAM) the gradient is that at the weights to which it leads from there;
+        loss, top1 and BatchNorm's statistics are those of the first of the two passes.
       batch: has "targets", [N, num_classes], the probabilities that the network should answer.
       norms: whether to add the Euclidean norms of all gradients together, as the optimizer gets them, and of
         all parameters.
