@@ -32,25 +32,28 @@ def kernels(params):
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
+def is_depthwise(kernel) -> bool:
+    """Whether a kernel is that of a convolution with one input channel, [height, width, 1, channels]."""
+    return kernel.ndim == 4 and kernel.shape[2] == 1
+
+
 def not_depthwise(params):
-    """Marks the same but for depthwise kernels, which have one input channel (MobileNet, section 3.2)."""
+    """Marks the same but for depthwise kernels (MobileNet, section 3.2)."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: path[-1].key == "kernel" and not (leaf.ndim == 4 and leaf.shape[2] == 1),
-        params,
+        lambda path, leaf: path[-1].key == "kernel" and not is_depthwise(leaf), params
     )
 
 
 def matrices(params):
     """Returns which axes of a convolution's kernel are those of its matrix; None of what is no such kernel.
 
-    Depthwise kernels have one input channel, and each of their channels is a filter of its own.
+    Each channel of a depthwise kernel is a filter of its own.
     """
     axes = optax.contrib.MuonDimensionNumbers((0, 1, 2), 3)
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: (
-            axes if path[-1].key == "kernel" and leaf.ndim == 4 and leaf.shape[2] > 1 else None
-        ),
+    return jax.tree.map(
+        lambda leaf, is_matrix: axes if is_matrix and leaf.ndim == 4 else None,
         params,
+        not_depthwise(params),
     )
 
 
@@ -218,7 +221,7 @@ def factors(field: str, entries: tuple[str, ...], parts: list[str], mask=None) -
         def factor(path, leaf, first) -> float:
             group = "biases" if path[:-1] in with_kernel else "norms"
             if path[-1].key == "kernel":
-                group = "depthwise" if leaf.ndim == 4 and leaf.shape[2] == 1 else "kernels"
+                group = "depthwise" if is_depthwise(leaf) else "kernels"
             groups.add(group)
             found = [value for names, value in chosen if names & {group, path[0].key}]
             return found[-1] if found else float(first)
