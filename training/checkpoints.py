@@ -355,21 +355,18 @@ def _read(folder: epath.Path, like: TrainState, partial: bool, raw: bool) -> Tra
     the average, if there is one and not the `raw` ones are wanted.
     """
     wanted = _tree(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
-    weights = {name: wanted[name] for name in ("params", "batch_stats")}
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
         if partial:  # Orbax's own `partial_restore` would also pass over parameters that do not fit
             saved = reader.metadata(folder).item_metadata.tree
             averaged = "ema" in saved and not raw
-            skipped = {"opt_state"} | (set(weights) if averaged else {"ema"} & set(saved))
-            wanted |= {"ema": weights} if averaged else {}
-            wanted |= {
-                name: jax.tree.map(lambda _: ocp.PLACEHOLDER, saved[name]) for name in skipped
-            }
+            weights = {name: wanted[name] for name in ("params", "batch_stats")}
+            taken = {"step": wanted["step"]} | ({"ema": weights} if averaged else weights)
+            wanted = jax.tree.map(lambda _: ocp.PLACEHOLDER, saved) | taken
         each = ocp.checkpoint_utils.construct_restore_args(wanted)
         restored = reader.restore(folder, args=ocp.args.PyTreeRestore(wanted, restore_args=each))
     if partial:
-        average = restored.pop("ema", None)
-        restored |= (average if averaged else {}) | {"opt_state": like.opt_state}
+        weights = restored["ema"] if averaged else {name: restored[name] for name in weights}
+        return like.replace(step=restored["step"], **weights)
     return TrainState(**restored)
 
 
