@@ -85,8 +85,8 @@ def growth() -> bytes:
     places = range(1, len(layers) + 1)
     colors = [f"C{block - 1}" for block, _ in layers]
     pairs = [pair for _, pair in layers]
-    whole = [4 * math.prod(one.input) / 2**20 for one, _ in pairs]
-    new = [4 * math.prod(two.output) / 2**20 for _, two in pairs]
+    whole = [4 * math.prod(one.input) / counted.MB for one, _ in pairs]
+    new = [4 * math.prod(two.output) / counted.MB for _, two in pairs]
     figure = Figure(figsize=(10, 7), layout="constrained")
     panels = figure.subplots(4, 1, sharex=True)
     panels[0].bar(places, [one.input[-1] for one, _ in pairs], color=colors)
@@ -136,13 +136,12 @@ def shuffle() -> bytes:
     return style.png(figure)
 
 
-def families(networks: list[dict]) -> bytes:
+def families(known: dict[str, dict]) -> bytes:
     """Draws published top-1 error against multiply-adds, a line a family, as a PNG.
 
     Args:
-      networks: of tests/counts.json.
+      known: the networks of tests/counts.json by name.
     """
-    known = {network["name"]: network for network in networks}
 
     def points(names):
         return [(known[n]["multiply_adds"] / 1e9, known[n]["published"]["top1"]) for n in names]

@@ -233,13 +233,12 @@ def _part(layer: Layer) -> str:
     return "fc" if first == "fc" or layer.kind == "global average" else "stem"
 
 
-def block_kinds(networks: list[dict]) -> str:
+def block_kinds(known: dict[str, dict]) -> str:
     """Returns whole networks of basic and of bottleneck blocks, as many of either.
 
     Args:
-      networks: of tests/counts.json.
+      known: the networks of tests/counts.json by name.
     """
-    known = {network["name"]: network["published"] for network in networks}
     rows = [
         [
             "blocks", "kind", "layers", "memory, MB", "parameters, M", "multiply-adds, G",
@@ -258,7 +257,7 @@ def block_kinds(networks: list[dict]) -> str:
                     f"{network.memory / MB:.1f}",
                     f"{network.parameters / 1e6:.2f}",
                     f"{network.multiply_adds / 1e9:.2f}",
-                    f"{known[name]['top1']:.2f}" if name in known else "",
+                    f"{known[name]['published']['top1']:.2f}" if name in known else "",
                 ]
             )
     return markdown.table(rows, left=2)
@@ -309,13 +308,12 @@ def concatenated(network: Count, prefix: str = "block") -> int:
     return 4 * sum(math.prod(s) for path, s in network.blocks.items() if layer.fullmatch(path))
 
 
-def dense_and_residual(networks: list[dict]) -> str:
+def dense_and_residual(known: dict[str, dict]) -> str:
     """Returns DenseNets beside ResNets of like error.
 
     Args:
-      networks: of tests/counts.json.
+      known: the networks of tests/counts.json by name.
     """
-    known = {network["name"]: network for network in networks}
     rows = [
         [
             "network", "parameters, M", "multiply-adds, G", "memory of outputs, MB",
@@ -419,13 +417,12 @@ def dependence(groups: int, shuffle: bool) -> np.ndarray:
     return np.asarray(run(lit) > 0)[:, 0, 0, :]
 
 
-def groups(networks: list[dict]) -> str:
+def groups(known: dict[str, dict]) -> str:
     """Returns ShuffleNets of about equal cost: with more groups, more channels.
 
     Args:
-      networks: of tests/counts.json.
+      known: the networks of tests/counts.json by name.
     """
-    known = {network["name"]: network for network in networks}
     rows = [
         [
             "groups", "channels of the stages", "parameters", "multiply-adds, M",

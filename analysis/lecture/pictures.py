@@ -41,7 +41,7 @@ def make(networks: list[dict], parts: list[Part]) -> dict[str, bytes]:
         "lecture_inception": charts.inception(),
         "lecture_growth": charts.growth(),
         "lecture_shuffle": charts.shuffle(),
-        "lecture_families": charts.families(networks),
+        "lecture_families": charts.families({network["name"]: network for network in networks}),
     }
 
 

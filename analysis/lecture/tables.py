@@ -67,13 +67,14 @@ def make(networks: list[dict], parts: list[towers.Part]) -> dict[str, str]:
       ValueError: a network of the page lacks one of its numbers.
     """
     years.check(networks)
+    known = {network["name"]: network for network in networks}
     depth, ablations = (
         (command.PROJECT / "docs" / name).read_text("utf-8")
         for name in ("depth.md", "ablations.md")
     )
     return {
         "slips": slips(),
-        "winners": trends.winners(networks),
+        "winners": trends.winners(known),
         "alexnet": alexnet(),
         "alexnet_shares": alexnet_shares(),
         "two_gpus": towers.table(parts),
@@ -89,19 +90,19 @@ def make(networks: list[dict], parts: list[towers.Part]) -> dict[str, str]:
         "resnet_stem": modules.resnet_stem(),
         "resnet_stages": modules.resnet_stages(),
         "residual_blocks": residual_blocks(),
-        "block_kinds": modules.block_kinds(networks),
-        "resnets": resnets(networks),
+        "block_kinds": modules.block_kinds(known),
+        "resnets": resnets(known),
         "cardinality": cardinality(),
         "dense_blocks": modules.dense_blocks(),
-        "dense_and_residual": modules.dense_and_residual(networks),
-        "separable": separable(networks),
+        "dense_and_residual": modules.dense_and_residual(known),
+        "separable": separable(known),
         "pointwise": modules.pointwise(),
         "units": modules.units(),
-        "groups": modules.groups(networks),
+        "groups": modules.groups(known),
         "shuffle": modules.shuffle(),
-        "bigger": trends.bigger(networks),
-        "returns": trends.returns(networks),
-        "efficient": trends.efficient(networks),
+        "bigger": trends.bigger(known),
+        "returns": trends.returns(known),
+        "efficient": trends.efficient(known),
         "seen_of_depth": trends.seen_of_depth(depth),
         "seen_of_parts": trends.seen_of_parts(ablations),
         "years": years.table(networks),
@@ -346,13 +347,12 @@ def residual_blocks() -> str:
     return markdown.table(rows)
 
 
-def resnets(networks: list[dict]) -> str:
+def resnets(known: dict[str, dict]) -> str:
     """Returns the slide of the ResNets beside both forms of each.
 
     Args:
-      networks: of tests/counts.json.
+      known: the networks of tests/counts.json by name.
     """
-    known = {network["name"]: network for network in networks}
     rows = [
         [
             "layers",
@@ -402,11 +402,11 @@ def cardinality() -> str:
     return markdown.table(rows)
 
 
-def separable(networks: list[dict]) -> str:
+def separable(known: dict[str, dict]) -> str:
     """Returns 3x3 convolutions beside depthwise separable ones, and MobileNet of either.
 
     Args:
-      networks: of tests/counts.json.
+      known: the networks of tests/counts.json by name.
     """
     rows = [
         ["channels", "3x3 convolution, M", "depthwise separable, M", "times fewer", "9C / (9 + C)"]
@@ -419,8 +419,10 @@ def separable(networks: list[dict]) -> str:
         )
         limit = f"{9 * channels / (9 + channels):.2f}"
         rows.append([f"{channels:,}", *_fewer(full, part), limit])
-    known = {network["name"]: network["multiply_adds"] for network in networks}
-    whole = _fewer(known["MobileNet, full convolutions"], known["MobileNet 1.0"])
+    full, part = (
+        known[name]["multiply_adds"] for name in ("MobileNet, full convolutions", "MobileNet 1.0")
+    )
+    whole = _fewer(full, part)
     rows.append(["the whole MobileNet", *whole, ""])
     return markdown.table(rows, left=0)
 

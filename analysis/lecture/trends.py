@@ -7,7 +7,8 @@ docs/ablations.md and docs/depth.md, so that it stands in one place.
 import re
 from typing import NamedTuple
 
-from analysis import markdown
+from analysis import ablation, markdown
+from analysis.intervals import Interval
 
 
 class Winner(NamedTuple):
@@ -58,13 +59,12 @@ EFFICIENT = (
 )
 
 
-def winners(networks: list[dict]) -> str:
+def winners(known: dict[str, dict]) -> str:
     """Returns the winners by year, and what one network of each has in this project.
 
     Args:
-      networks: of tests/counts.json.
+      known: the networks of tests/counts.json by name.
     """
-    known = {network["name"]: network for network in networks}
     rows = [
         [
             "year", "who", "layers", "top-5 error, %", "of", "source", "here: one network",
@@ -86,8 +86,7 @@ def winners(networks: list[dict]) -> str:
             result = network["published"]
             cells = [
                 winner.network,
-                f"{network['parameters'] / 1e6:.1f}",
-                f"{network['multiply_adds'] / 1e9:.2f}",
+                *_size(network),
                 f"{result['top5']:.1f} ({result['where']})",
             ]
         rows.append(row + cells)
@@ -97,13 +96,12 @@ def winners(networks: list[dict]) -> str:
     return markdown.table(rows, left=2)
 
 
-def bigger(networks: list[dict]) -> str:
+def bigger(known: dict[str, dict]) -> str:
     """Returns the networks up to VGG: ever larger, ever better.
 
     Args:
-      networks: of tests/counts.json.
+      known: the networks of tests/counts.json by name.
     """
-    known = {network["name"]: network for network in networks}
     rows = [["network", "parameters, M", "multiply-adds, G", "published top-1 error, %", "top-5"]]
     for name in (*BIGGER, "GoogLeNet"):
         rows.append([name, *_size(known[name]), *_errors(known[name])])
@@ -118,13 +116,12 @@ def _errors(network: dict) -> tuple[str, str]:
     return tuple(f"{network['published'][key]:.2f}" for key in ("top1", "top5"))
 
 
-def returns(networks: list[dict]) -> str:
+def returns(known: dict[str, dict]) -> str:
     """Returns what each deeper ResNet gains, and what it costs.
 
     Args:
-      networks: of tests/counts.json.
+      known: the networks of tests/counts.json by name.
     """
-    known = {network["name"]: network for network in networks}
     rows = [
         [
             "network", "parameters, M", "multiply-adds, G", "published top-1 error, %",
@@ -144,13 +141,12 @@ def returns(networks: list[dict]) -> str:
     return markdown.table(rows)
 
 
-def efficient(networks: list[dict]) -> str:
+def efficient(known: dict[str, dict]) -> str:
     """Returns networks beside larger ones that are about as good.
 
     Args:
-      networks: of tests/counts.json.
+      known: the networks of tests/counts.json by name.
     """
-    known = {network["name"]: network for network in networks}
     rows = [
         [
             "network", "beside", "times fewer parameters", "times fewer multiply-adds",
@@ -199,6 +195,7 @@ PARTS = {
     "width: 0.75 better than 0.5": "the same, with less to gain",
     "width: 1 better than 0.75": "the same, with less still",
 }
+INTERVAL = re.compile(r"(\S+) \((\S+) to (\S+), n = (\d+)\)")  # as `Interval` writes itself
 
 
 def seen_of_depth(page: str) -> str:
@@ -214,14 +211,8 @@ def seen_of_depth(page: str) -> str:
             cells = _rows(sections.get(heading, ""), name)[0]
             if name == "residual":  # of the training error, and of the test error
                 found = cells[1]
-                low, high = map(float, re.search(r"\((\S+) to (\S+),", found).groups())
-                verdict = (
-                    "**seen**"
-                    if high < 0
-                    else "**the opposite is seen**"
-                    if low > 0
-                    else "not told apart"
-                )
+                error, low, high, n = map(float, INTERVAL.search(found).groups())
+                verdict = ablation.verdict(Interval(-error, -high, -low, int(n)))
                 measured = "test error of ResNet-56 less that of ResNet-20"
             else:
                 found, needed, verdict = cells
