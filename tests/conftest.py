@@ -66,6 +66,19 @@ def command(*arguments, devices: int = 1, env=None):
     }
 
 
+def train_until(step: int, config, workdir) -> None:
+    """Trains until a signal after `step`, by which the run is saved and ends."""
+    import train
+
+    class Stop(train.command.StopSignal):
+        def received(self, now):
+            return now == step
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(train.command, "StopSignal", Stop)
+        train.train(config, workdir)
+
+
 def normal(seed: int, shape):
     """Returns standard normal numbers: for JAX's own, each shape is a program to compile."""
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))

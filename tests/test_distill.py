@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import assert_alike
+from conftest import assert_alike, train_until
 from test_training import first_batches, lines
 
 import data
@@ -97,21 +97,12 @@ def test_the_weights_of_the_teacher_are_arguments_of_the_compiled_step(student):
     assert max((np.size(const) for const in call.params["jaxpr"].consts), default=0) <= 10
 
 
-def test_a_run_goes_on_with_its_teacher_and_no_other(
-    student, few_digits_trained, tmp_path, monkeypatch, capfd
-):
-    class Stop(train.command.StopSignal):
-        def received(self, step):
-            return step == 4
-
+def test_a_run_goes_on_with_its_teacher_and_no_other(student, few_digits_trained, tmp_path, capfd):
     teacher, run, whole = tmp_path / "teacher", tmp_path / "run", tmp_path / "whole"
     shutil.copytree(few_digits_trained, teacher)
     student.distill.teacher = str(teacher)
     train.train(student, whole)
-    with monkeypatch.context() as patched:
-        patched.setattr(train.command, "StopSignal", Stop)
-        with pytest.raises(SystemExit):
-            train.train(student, run)
+    train_until(4, student, run)
     assert f"learns from {teacher}, step 6" in capfd.readouterr().out
 
     moved = teacher.rename(tmp_path / "moved")

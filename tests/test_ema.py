@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import few_digits
+from conftest import few_digits, train_until
 from test_training import lines, restore
 
 import data
@@ -78,15 +78,8 @@ def test_a_run_judges_and_hands_out_its_average_and_keeps_the_raw_weights(workdi
 
 
 @pytest.mark.slow
-def test_a_resumed_run_has_the_same_average_to_the_bit(workdir, tmp_path, monkeypatch):
-    class Stop(train.command.StopSignal):
-        def received(self, step):
-            return step == 3
-
-    with monkeypatch.context() as patched:
-        patched.setattr(train.command, "StopSignal", Stop)
-        with pytest.raises(SystemExit):
-            train.train(config_of(), tmp_path)
+def test_a_resumed_run_has_the_same_average_to_the_bit(workdir, tmp_path):
+    train_until(3, config_of(), tmp_path)
     result = train.train(config_of(), tmp_path)
     one, other = restore(config_of(), workdir), restore(config_of(), tmp_path)
     jax.tree.map(np.testing.assert_array_equal, one, other)

@@ -5,6 +5,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from conftest import train_until
 from PIL import Image
 from test_training import lines
 
@@ -86,20 +87,13 @@ def test_a_batch_has_the_size_of_the_plan_and_depends_on_the_step_alone(crop, gr
 
 
 @pytest.mark.slow
-def test_a_run_stopped_while_its_images_grow_goes_on_exactly(growing, tmp_path, monkeypatch, capfd):
-    class Stop(train.command.StopSignal):
-        def received(self, step):
-            return step == 1
-
+def test_a_run_stopped_while_its_images_grow_goes_on_exactly(growing, tmp_path, capfd):
     growing.update(batch_size=720, total_steps=3, eval_steps=3)  # two steps an epoch
     growing.input.update(grow_epochs=(0, 1))
     train.train(growing, tmp_path / "whole")
     told = "4 from step 1, 8 from step 3 (2 training program(s) to compile"
     assert told in capfd.readouterr().out
-    with monkeypatch.context() as patched:
-        patched.setattr(train.command, "StopSignal", Stop)
-        with pytest.raises(SystemExit):
-            train.train(growing, tmp_path / "stopped")
+    train_until(1, growing, tmp_path / "stopped")
     train.train(growing, tmp_path / "stopped")
     for name in ("train/loss", "eval/loss"):
         assert lines(tmp_path / "stopped", name) == lines(tmp_path / "whole", name)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import AS_USERS_COMPILE, SMALLEST, command, few_digits
+from conftest import AS_USERS_COMPILE, SMALLEST, command, few_digits, train_until
 
 import data
 import models
@@ -192,22 +192,13 @@ def test_ten_crops_are_judged_by_their_mean_probability():
         ),
     ],
 )
-def test_a_resumed_run_equals_one_that_was_not_stopped(
-    fields, digits, trained, tmp_path, monkeypatch
-):
+def test_a_resumed_run_equals_one_that_was_not_stopped(fields, digits, trained, tmp_path):
     digits.update_from_flattened_dict(fields)
     if fields:
         trained = tmp_path / "whole"
         train.train(digits, trained)
 
-    class Stop(train.command.StopSignal):
-        def received(self, step):
-            return step == 4
-
-    with monkeypatch.context() as patched:
-        patched.setattr(train.command, "StopSignal", Stop)
-        with pytest.raises(SystemExit):
-            train.train(digits, tmp_path / "stopped")
+    train_until(4, digits, tmp_path / "stopped")
     train.train(digits, tmp_path / "stopped")
     assert lines(tmp_path / "stopped") == lines(trained)
     assert lines(tmp_path / "stopped", "eval/loss") == lines(trained, "eval/loss")
