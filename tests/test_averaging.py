@@ -14,7 +14,7 @@ from conftest import command, few_digits
 import data
 import inference
 from models import layers
-from training import metrics, sharding, state
+from training import checkpoints, metrics, sharding, state
 
 
 def test_the_average_is_the_mean_in_double_precision_with_the_latest_step(few_digits_trained):
@@ -117,6 +117,7 @@ def test_the_command_makes_a_run_that_answers_and_can_be_started_from(few_digits
         inference.find(f"{workdir}:best"),
     )
     assert found.step == 6
+    assert checkpoints.Checkpoints(workdir, read_only=True).steps() == [6]
     for one, other in zip(*(jax.tree.leaves(r.variables) for r in (found, expected)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     header, figures = metrics.read_lines(workdir)

@@ -85,6 +85,9 @@ def test_a_resumed_run_has_the_same_average_to_the_bit(workdir, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, one, other)
     assert len(jax.tree.leaves(one.ema)) == len(jax.tree.leaves((one.params, one.batch_stats))) > 0
     assert result["loss"] == lines(workdir, "eval/loss")[4] != lines(workdir, "eval_raw/loss")[4]
+    log = tmp_path / "metrics.jsonl"
+    log.write_text(log.read_text().partition("\n")[0] + "\n")  # without any figures
+    assert train.train(config_of(), tmp_path) == result
 
 
 def test_a_run_does_not_go_on_with_another_average(workdir, digits):
